@@ -1,0 +1,71 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+)
+
+// Lock is a held flock(2) on a container's directory. The kernel releases it
+// with its holder.
+type Lock struct{ f *os.File }
+
+// Close releases the lock.
+func (l *Lock) Close() error { return l.f.Close() }
+
+const (
+	lockExclusive = syscall.LOCK_EX
+	tryExclusive  = syscall.LOCK_EX | syscall.LOCK_NB
+	tryShared     = syscall.LOCK_SH | syscall.LOCK_NB
+)
+
+// Hold takes the shared lock on container id that a living shim has. ErrInUse
+// while a verb that changes the container has it for itself.
+func (s *Store) Hold(id string) (*Lock, error) { return s.lock(id, tryShared) }
+
+// Lock takes container id for a verb that changes or removes it. ErrInUse
+// while a shim or another such verb holds it.
+func (s *Store) Lock(id string) (*Lock, error) { return s.lock(id, tryExclusive) }
+
+func (s *Store) lock(id string, how int) (*Lock, error) {
+	l, err := lockDir(s.Dir(id), how)
+	switch {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		return nil, fmt.Errorf("lock container %s: %w", id, ErrInUse)
+	case errors.Is(err, syscall.ENOENT):
+		return nil, fmt.Errorf("lock container %s: %w", id, ErrNotExist)
+	case err != nil:
+		return nil, fmt.Errorf("lock container %s: %w", id, err)
+	}
+	return l, nil
+}
+
+func lockDir(dir string, how int) (*Lock, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = syscall.Flock(int(f.Fd()), how)
+		if err != syscall.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &Lock{f}, nil
+}
+
+// held says whether somebody holds a lock on dir. A directory that is not
+// there is not held.
+func held(dir string) bool {
+	l, err := lockDir(dir, tryExclusive)
+	if err == nil {
+		l.Close()
+		return false
+	}
+	return errors.Is(err, syscall.EWOULDBLOCK)
+}

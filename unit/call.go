@@ -1,0 +1,201 @@
+package unit
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
+)
+
+// A call waits for its reply.
+type call struct {
+	serial uint32
+	job    *Job          // to be registered under the path that the reply names
+	done   chan struct{} // closed when what follows is set
+
+	body []any
+	err  error
+}
+
+// A batch is a number of calls that go to the peer in one write: systemd
+// answers them in one turn of its event loop.
+type batch struct {
+	c     *Conn
+	calls []*call
+	out   []byte
+	fds   []int
+}
+
+func (c *Conn) batch() *batch { return &batch{c: c} }
+
+// call adds a call to the manager.
+func (b *batch) call(m method, args ...any) *call {
+	return b.add(systemdName, m, nil, 0, args)
+}
+
+// get adds the read of one property.
+func (b *batch) get(path dbus.ObjectPath, iface, name string) *call {
+	return b.call(method{path, propertyIface, "Get"}, iface, name)
+}
+
+// add adds a call; its failure, like its reply, is known to await.
+func (b *batch) add(dest string, m method, job *Job, nfds int, args []any) *call {
+	k := &call{job: job, done: make(chan struct{})}
+	b.calls = append(b.calls, k)
+	f, fds, err := encodeCall(dest, m, nfds, args)
+	if err == nil {
+		err = b.c.track(k)
+	} else {
+		err = fmt.Errorf("encode %s: %w", m.member, err)
+	}
+	if err != nil {
+		k.err = err
+		close(k.done)
+		return k
+	}
+	f.setSerial(k.serial)
+	b.out = append(b.out, f...)
+	b.fds = append(b.fds, fds...)
+	return k
+}
+
+// track numbers a call and makes it known to the reader.
+func (c *Conn) track(k *call) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return c.err
+	}
+	c.serial++
+	if c.serial == 0 {
+		c.serial = 1 // 0 is not a serial
+	}
+	k.serial = c.serial
+	c.calls[k.serial] = k
+	return nil
+}
+
+// send writes the batch.
+func (b *batch) send(ctx context.Context) error {
+	if len(b.out) == 0 {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		for _, k := range b.calls {
+			b.c.forget(k)
+		}
+		return err
+	}
+	c := b.c
+	c.write.Lock()
+	defer c.write.Unlock()
+	stop := context.AfterFunc(ctx, func() { c.sock.SetWriteDeadline(time.Unix(1, 0)) })
+	err := writeAll(c, b.out, b.fds)
+	if !stop() {
+		c.sock.SetWriteDeadline(time.Time{})
+	}
+	if err != nil {
+		// Half a frame may be out: nothing sensible can follow it.
+		c.sock.Close()
+		<-c.reader
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return ErrDisconnected
+	}
+	return nil
+}
+
+func writeAll(c *Conn, p []byte, fds []int) error {
+	if len(fds) > 0 {
+		n, _, err := c.sock.WriteMsgUnix(p, unix.UnixRights(fds...), nil)
+		if err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	_, err := c.sock.Write(p)
+	return err
+}
+
+// await waits for the reply of a call that has been sent.
+func (c *Conn) await(ctx context.Context, k *call) ([]any, error) {
+	select {
+	case <-k.done:
+		return k.body, k.err
+	case <-ctx.Done():
+		c.forget(k)
+		return nil, ctx.Err()
+	}
+}
+
+func (c *Conn) forget(k *call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.calls, k.serial)
+}
+
+// do is one call and its reply.
+func (c *Conn) do(ctx context.Context, m method, args ...any) ([]any, error) {
+	b := c.batch()
+	k := b.call(m, args...)
+	if err := b.send(ctx); err != nil {
+		return nil, err
+	}
+	return c.await(ctx, k)
+}
+
+// manager calls a method of the manager object.
+func (c *Conn) manager(ctx context.Context, member string, args ...any) ([]any, error) {
+	return c.do(ctx, method{managerPath, managerIface, member}, args...)
+}
+
+// reply gives a call its answer. The reader calls it.
+func (c *Conn) reply(f frame, h header) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.calls[h.replyTo]
+	if k == nil {
+		return nil // nobody waits any more
+	}
+	delete(c.calls, h.replyTo)
+	m, err := f.decode()
+	if err != nil {
+		k.err = err
+		close(k.done)
+		return err
+	}
+	if m.Type == dbus.TypeError {
+		e := &BusError{}
+		e.Name, _ = m.Headers[dbus.FieldErrorName].Value().(string)
+		if len(m.Body) > 0 {
+			e.Message, _ = m.Body[0].(string)
+		}
+		k.err = e
+	} else {
+		k.body = m.Body
+		if k.job != nil {
+			if path, ok := first[dbus.ObjectPath](m.Body); ok {
+				c.jobs[path] = k.job
+			} else {
+				k.err = fmt.Errorf("%w: reply names no job", errFrame)
+			}
+		}
+	}
+	close(k.done)
+	return nil
+}
+
+// first is the first value of a body, where it is a T.
+func first[T any](body []any) (v T, ok bool) {
+	if len(body) == 0 {
+		return v, false
+	}
+	v, ok = body[0].(T)
+	return v, ok
+}

@@ -1,0 +1,277 @@
+package unit
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	systemdName   = "org.freedesktop.systemd1"
+	managerPath   = dbus.ObjectPath("/org/freedesktop/systemd1")
+	managerIface  = "org.freedesktop.systemd1.Manager"
+	unitIface     = "org.freedesktop.systemd1.Unit"
+	serviceIface  = "org.freedesktop.systemd1.Service"
+	socketIface   = "org.freedesktop.systemd1.Socket"
+	propertyIface = "org.freedesktop.DBus.Properties"
+	busName       = "org.freedesktop.DBus"
+	busPath       = dbus.ObjectPath("/org/freedesktop/DBus")
+)
+
+// Conn is a connection to a systemd manager. It is safe for concurrent use.
+type Conn struct {
+	sock   *net.UnixConn
+	onBus  bool          // through a message bus, not straight to the manager
+	reader chan struct{} // closed when the reading goroutine has ended
+
+	// mu guards what follows. The reader holds it while it hands a message
+	// on, never while it waits.
+	mu       sync.Mutex
+	serial   uint32
+	calls    map[uint32]*call
+	jobs     map[dbus.ObjectPath]*Job
+	watchers map[*Watcher]struct{}
+	err      error // why the connection ended
+
+	write sync.Mutex // held for one whole frame
+
+	version *call // asked for by newConn
+}
+
+// Dial connects to the manager that serves this user: PID 1 over its private
+// socket for root, otherwise the user manager over its private socket or, where
+// that is not to be had, the user's bus.
+func Dial(ctx context.Context) (*Conn, error) {
+	if os.Geteuid() == 0 {
+		return dialSystem(ctx)
+	}
+	return DialUser(ctx)
+}
+
+func dialSystem(ctx context.Context) (*Conn, error) {
+	const path = "/run/systemd/private"
+	c, err := dialSocket(ctx, path, false)
+	if err != nil && isAbsent(err) {
+		return nil, fmt.Errorf("%w: nothing listens on %s: run this where systemd is PID 1", ErrNoSystemd, path)
+	}
+	return c, err
+}
+
+// DialUser connects to the user manager, whoever the caller is.
+func DialUser(ctx context.Context) (*Conn, error) {
+	var first error
+	for _, p := range userSockets(os.Getenv) {
+		c, err := dialSocket(ctx, p.path, p.bus)
+		if err == nil {
+			return c, nil
+		}
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		if first == nil || isAbsent(first) {
+			first = err
+		}
+	}
+	switch {
+	case first == nil:
+		return nil, fmt.Errorf("%w: XDG_RUNTIME_DIR is not set: log in through PAM, or become root", ErrNoSystemd)
+	case isAbsent(first):
+		return nil, fmt.Errorf("%w: no user manager runs for uid %d: loginctl enable-linger starts one", ErrNoSystemd, os.Getuid())
+	}
+	return nil, first
+}
+
+type socketPath struct {
+	path string
+	bus  bool
+}
+
+// userSockets lists where a user manager may be found, best first.
+func userSockets(getenv func(string) string) []socketPath {
+	var s []socketPath
+	if dir := getenv("XDG_RUNTIME_DIR"); dir != "" {
+		s = append(s, socketPath{dir + "/systemd/private", false}, socketPath{dir + "/bus", true})
+	}
+	for addr := range strings.SplitSeq(getenv("DBUS_SESSION_BUS_ADDRESS"), ";") {
+		if keys, ok := strings.CutPrefix(addr, "unix:"); ok {
+			for kv := range strings.SplitSeq(keys, ",") {
+				if p, ok := strings.CutPrefix(kv, "path="); ok {
+					if p, err := dbus.UnescapeBusAddressValue(p); err == nil {
+						s = append(s, socketPath{p, true})
+					}
+				}
+			}
+		}
+	}
+	return s
+}
+
+func isAbsent(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOTDIR)
+}
+
+func dialSocket(ctx context.Context, path string, onBus bool) (*Conn, error) {
+	var d net.Dialer
+	s, err := d.DialContext(ctx, "unix", path)
+	if err != nil {
+		if errors.Is(err, os.ErrPermission) {
+			return nil, fmt.Errorf("connect to systemd: %w: %w", ErrPermission, err)
+		}
+		return nil, fmt.Errorf("connect to systemd: %w", err)
+	}
+	return newConn(ctx, s.(*net.UnixConn), onBus)
+}
+
+// New makes a Conn of a socket whose other end is a manager, and owns it from
+// then on, also when it fails.
+func New(ctx context.Context, sock *net.UnixConn) (*Conn, error) {
+	return newConn(ctx, sock, false)
+}
+
+func newConn(ctx context.Context, sock *net.UnixConn, onBus bool) (*Conn, error) {
+	c := &Conn{
+		sock:     sock,
+		onBus:    onBus,
+		reader:   make(chan struct{}),
+		calls:    make(map[uint32]*call),
+		jobs:     make(map[dbus.ObjectPath]*Job),
+		watchers: make(map[*Watcher]struct{}),
+	}
+	b := c.batch()
+	b.out = append(b.out, hello...)
+	if onBus {
+		c.joinBus(b)
+	}
+	c.version = b.get(managerPath, managerIface, "Version")
+	go c.read()
+	err := b.send(ctx)
+	for _, k := range b.calls[:len(b.calls)-1] {
+		if err == nil {
+			_, err = c.await(ctx, k)
+		}
+	}
+	if err != nil {
+		c.Close()
+		return nil, fmt.Errorf("connect to systemd: %w", err)
+	}
+	return c, nil
+}
+
+// hello is our side of the EXTERNAL handshake, which goes by the socket's
+// credentials. Nothing waits for the answers, and the first calls go out in
+// the same write: systemd spends a millisecond and a half on every new private
+// connection (it registers its whole interface with it), which is the caller's
+// to use.
+const hello = "\x00AUTH EXTERNAL\r\nDATA\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n"
+
+// authenticated reads the answers to hello: DATA (the server asks for an
+// identity), OK, AGREE_UNIX_FD.
+func authenticated(in *bufio.Reader) error {
+	for _, want := range []string{"DATA", "OK ", "AGREE_UNIX_FD"} {
+		line, err := in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		got := strings.TrimRight(string(line[:min(len(line), 80)]), "\r\n")
+		if strings.HasPrefix(got, "REJECTED") {
+			return fmt.Errorf("authenticate: %w", ErrPermission)
+		}
+		if !strings.HasPrefix(got, want) {
+			return fmt.Errorf("%w: authenticate: got %q, want %q", errFrame, got, want)
+		}
+	}
+	return nil
+}
+
+// joinBus makes the connection known to the bus and asks for the manager's
+// signals, which a private connection gets unasked.
+func (c *Conn) joinBus(b *batch) {
+	bus := func(member string) method { return method{busPath, busName, member} }
+	rule := "type='signal',sender='" + systemdName + "',path_namespace='" + string(managerPath) + "'"
+	b.add(busName, bus("Hello"), nil, 0, nil)
+	b.add(busName, bus("AddMatch"), nil, 0, []any{rule})
+	b.call(method{managerPath, managerIface, "Subscribe"})
+}
+
+// Close ends the connection. Calls in flight and waits return ErrDisconnected.
+func (c *Conn) Close() error {
+	err := c.sock.Close()
+	<-c.reader
+	return err
+}
+
+// read hands on what the peer sends, until the connection ends.
+func (c *Conn) read() {
+	defer close(c.reader)
+	in := bufio.NewReaderSize(c.sock, 16<<10)
+	if err := authenticated(in); err != nil {
+		c.fail(err)
+		return
+	}
+	var buf []byte
+	for {
+		f, err := readFrame(in, buf)
+		if err == nil {
+			buf = f
+			err = c.dispatch(f)
+		}
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		if cap(buf) > 1<<20 {
+			buf = nil // one large list must not stay for good
+		}
+	}
+}
+
+// fail ends the connection and everybody's wait for it.
+func (c *Conn) fail(err error) {
+	c.sock.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if errors.Is(err, errFrame) || errors.Is(err, ErrPermission) {
+		c.err = fmt.Errorf("%w: %w", ErrDisconnected, err)
+	} else {
+		c.err = ErrDisconnected
+	}
+	for _, k := range c.calls {
+		k.err = c.err
+		close(k.done)
+	}
+	for _, j := range c.jobs {
+		j.err = c.err
+		close(j.done)
+	}
+	for w := range c.watchers {
+		w.fail(c.err)
+	}
+	clear(c.calls)
+	clear(c.jobs)
+	clear(c.watchers)
+}
+
+// dispatch hands one frame to whom it concerns. It is the only place that sees
+// messages in the order the manager sent them: a job is registered here, when
+// the reply that names it is read, and so never misses its JobRemoved signal.
+func (c *Conn) dispatch(f frame) error {
+	h, err := f.header()
+	if err != nil {
+		return err
+	}
+	switch h.kind {
+	case dbus.TypeMethodReply, dbus.TypeError:
+		return c.reply(f, h)
+	case dbus.TypeSignal:
+		return c.signal(f, h)
+	}
+	return nil // nobody calls us
+}

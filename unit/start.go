@@ -1,0 +1,123 @@
+package unit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// bus types of StartTransientUnit.
+type (
+	wireProperty struct {
+		Name  string
+		Value dbus.Variant
+	}
+	wireUnit struct {
+		Name       string
+		Properties []wireProperty
+	}
+)
+
+// StartTransient makes a unit of a description and starts it. It returns when
+// the manager has taken the job; Job.Wait tells how that ended. A name that is
+// taken, by a loaded unit or by a unit file, is ErrExists. Files of the
+// description may be closed when it returns.
+func (c *Conn) StartTransient(ctx context.Context, s *Spec) (*Job, error) {
+	defer runtime.KeepAlive(s)
+	if err := ValidName(s.Name); err != nil {
+		return nil, opError("start", s.Name, err)
+	}
+	version := c.knownVersion()
+	props, err := s.transient(version)
+	if err != nil {
+		return nil, err
+	}
+	all := slices.Clone(props)
+	aux := make([]wireUnit, len(s.Aux))
+	for i := range s.Aux {
+		a := &s.Aux[i]
+		ap, err := a.transient(version)
+		if err != nil {
+			return nil, err
+		}
+		aux[i] = wireUnit{a.Name, wireProperties(ap)}
+		all = append(all, ap...)
+	}
+	j, err := c.enqueue(ctx, "start", s.Name, "StartTransientUnit", countFiles(all), s.Name, ModeFail, wireProperties(props), aux)
+	var e *Error
+	if errors.As(err, &e) {
+		e.Err = propertyError(all, e.Err)
+	}
+	return j, err
+}
+
+// transient are the properties that s asks for.
+func (s *Spec) transient(version int) ([]Property, error) {
+	var props []Property
+	err := s.each(version, func(r *row, v *value) error {
+		if r.prop == "" {
+			return &Error{Op: "describe", Unit: s.Name, Err: fmt.Errorf("%s= can be set in unit files only", r.key)}
+		}
+		props = append(props, Property{r.prop, v.bus})
+		return nil
+	})
+	return append(props, s.Properties...), err
+}
+
+// PropertiesOf are the settings of s as SetProperties takes them. Only a part
+// of all properties can be changed in a unit that runs: its limits, mostly.
+func PropertiesOf(s *Spec) ([]Property, error) { return s.transient(0) }
+
+func wireProperties(props []Property) []wireProperty {
+	w := make([]wireProperty, len(props))
+	for i, p := range props {
+		v := p.Value
+		if f, ok := v.(*os.File); ok {
+			v = dbus.UnixFD(rawFD(f))
+		}
+		w[i] = wireProperty{p.Name, dbus.MakeVariant(v)}
+	}
+	return w
+}
+
+// rawFD is f's descriptor, without making it blocking as Fd does.
+func rawFD(f *os.File) int {
+	fd := -1
+	if rc, err := f.SyscallConn(); err == nil {
+		rc.Control(func(p uintptr) { fd = int(p) })
+	}
+	return fd
+}
+
+func countFiles(props []Property) (n int) {
+	for _, p := range props {
+		if _, ok := p.Value.(*os.File); ok {
+			n++
+		}
+	}
+	return n
+}
+
+// propertyError makes ErrNotSupported of the manager's refusal of a property
+// that newer managers take.
+func propertyError(props []Property, err error) error {
+	var be *BusError
+	if !errors.As(err, &be) || be.Name != "org.freedesktop.DBus.Error.PropertyReadOnly" {
+		return err
+	}
+	for _, p := range props {
+		for i := range table {
+			r := &table[i]
+			if r.prop == p.Name && r.since > oldest && strings.Contains(be.Message, r.prop) {
+				return fmt.Errorf("%w (%w)", &UnsupportedError{Feature: r.name() + "=", Needs: r.since}, err)
+			}
+		}
+	}
+	return err
+}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -59,6 +61,9 @@ func (s *Store) lock(how int) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
+// tryExclusive fails rather than waits.
+func (s *Store) tryExclusive() (unlock func(), err error) { return s.lock(unix.LOCK_EX | unix.LOCK_NB) }
+
 func (s *Store) lockExclusive() (unlock func(), err error) { return s.lock(unix.LOCK_EX) }
 
 // A lease keeps blobs and layers from the garbage collector while an operation
@@ -71,18 +76,9 @@ type lease struct {
 }
 
 func (s *Store) newLease() (*lease, error) {
-	unlock, err := s.lock(unix.LOCK_SH)
+	f, err := s.tempFile("lease")
 	if err != nil {
 		return nil, err
-	}
-	defer unlock()
-	f, err := os.CreateTemp(s.path("tmp"), "lease-*")
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		return nil, &os.PathError{Op: "flock", Path: f.Name(), Err: err}
 	}
 	return &lease{s: s, f: f}, nil
 }
@@ -107,27 +103,52 @@ func (l *lease) release() {
 	l.f.Close()
 }
 
-// tempDir makes a directory in tmp/ and locks it. The lock on the store keeps
-// a sweeper from taking it for a leftover in between.
-func (s *Store) tempDir(prefix string) (*os.File, error) {
-	unlock, err := s.lock(unix.LOCK_SH)
-	if err != nil {
-		return nil, err
+// tempFile makes a file in tmp/ and locks it, so that it is no leftover.
+func (s *Store) tempFile(kind string) (*os.File, error) {
+	return lockedTemp(func() (*os.File, error) { return os.CreateTemp(s.path("tmp"), kind+"-*") })
+}
+
+// tempDir makes a directory in tmp/ and locks it.
+func (s *Store) tempDir(kind string) (*os.File, error) {
+	return lockedTemp(func() (*os.File, error) {
+		name, err := os.MkdirTemp(s.path("tmp"), kind+"-*")
+		if err != nil {
+			return nil, err
+		}
+		return os.Open(name)
+	})
+}
+
+// lockedTemp repeats where a sweeper was faster than our lock.
+func lockedTemp(make func() (*os.File, error)) (*os.File, error) {
+	for {
+		f, err := make()
+		if errors.Is(err, fs.ErrNotExist) {
+			if _, err := os.Stat(filepath.Dir(errPath(err))); err == nil {
+				continue // swept between mkdir and open
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		err = flockWait(context.Background(), f, unix.LOCK_EX, nil)
+		if err != nil {
+			f.Close()
+			return nil, err
+		}
+		if isAt(f, f.Name()) {
+			return f, nil
+		}
+		f.Close()
 	}
-	defer unlock()
-	name, err := os.MkdirTemp(s.path("tmp"), prefix+"-*")
-	if err != nil {
-		return nil, err
+}
+
+func errPath(err error) string {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Path
 	}
-	f, err := os.Open(name)
-	if err == nil {
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	}
-	if err != nil {
-		os.Remove(name)
-		return nil, err
-	}
-	return f, nil
+	return ""
 }
 
 // dead reports whether nobody holds the lock on a leftover in tmp/.

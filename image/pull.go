@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"io"
 	"runtime"
-	"slices"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/sync/errgroup"
 )
 
 // PullOptions say how to pull. The zero value pulls for this machine, with the
@@ -50,6 +48,7 @@ func (s *Store) Pull(ctx context.Context, name string, opts *PullOptions) (*Imag
 	if err != nil {
 		return nil, err
 	}
+	s.tidy(ctx)
 	p := &pull{s: s, ref: ref, opts: opts, platform: want, rep: reporter{fn: opts.Progress}}
 	img, err := p.run(ctx)
 	if err != nil {
@@ -98,29 +97,11 @@ func (p *pull) run(ctx context.Context) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := parseConfig(raw, m)
-	if err != nil {
-		return nil, err
+	in := &install{s: p.s, lease: p.lease, rep: &p.rep, parallel: p.opts.parallel(), names: p.names, manifest: data, desc: desc, config: raw}
+	if p.opts.Platform != "" && desc.Platform == nil {
+		in.want = &p.platform
 	}
-	if desc.Platform == nil {
-		got := normalPlatform(config.Platform)
-		if p.opts.Platform != "" && platformScore(got, p.platform) == 0 {
-			return nil, fmt.Errorf("%w %s: there is %s", ErrNoPlatform, platformString(p.platform), platformString(got))
-		}
-		desc.Platform = &ispec.Platform{OS: got.OS, Architecture: got.Architecture, Variant: got.Variant}
-	}
-	img := newImage(desc, m, config, raw)
-	img.Size += desc.Size
-	if err := p.layers(ctx, img); err != nil {
-		return nil, err
-	}
-	if err := p.s.putBlob(m.Config.Digest, raw); err != nil {
-		return nil, err
-	}
-	if err := p.s.putBlob(desc.Digest, data); err != nil {
-		return nil, err
-	}
-	return p.s.commit(img, p.names)
+	return in.run(ctx, func(ctx context.Context, l *Layer) source { return &download{ctx: ctx, p: p, layer: l} })
 }
 
 // resolve fetches the manifest for the platform, through an index if there is
@@ -163,8 +144,6 @@ func (p *pull) resolve(ctx context.Context) ([]byte, ispec.Descriptor, error) {
 	return data, desc, nil
 }
 
-// manifest gets a manifest from the store if it is asked for by digest and
-// there, else from the registry.
 func (p *pull) manifest(ctx context.Context, ref string) (data []byte, desc ispec.Descriptor, err error) {
 	err = p.try(ctx, func() (err error) {
 		data, desc, err = p.reg.manifest(ctx, ref)
@@ -226,67 +205,4 @@ func pause(ctx context.Context, n int) error {
 	case <-time.After(d):
 		return nil
 	}
-}
-
-// layers fetches and unpacks what is missing, several at a time, base first.
-func (p *pull) layers(ctx context.Context, img *Image) error {
-	if err := p.lease.add(img.digests()...); err != nil {
-		return p.s.diskError(err)
-	}
-	return p.s.placeLayers(ctx, img, p.opts.parallel(), &p.rep, func(ctx context.Context, l *Layer) source {
-		return &download{ctx: ctx, p: p, layer: l}
-	})
-}
-
-// digests is what a lease for the image has to name.
-func (m *Image) digests() []digest.Digest {
-	ds := []digest.Digest{m.ID, m.Manifest.Digest}
-	var chain digest.Digest
-	for _, l := range m.Layers {
-		chain = chainID(chain, l.DiffID)
-		ds = append(ds, l.Digest, l.DiffID, chain)
-	}
-	slices.Sort(ds)
-	return slices.Compact(ds)
-}
-
-// commit names an image all of whose parts are in place.
-func (s *Store) commit(img *Image, names []string) (*Image, error) {
-	err := s.updateIndex(func(x *index) error {
-		for _, name := range names {
-			x.set(newEntry(img.Manifest, img.ID, name))
-		}
-		if len(names) == 0 {
-			x.set(newEntry(img.Manifest, img.ID, ""))
-		}
-		s.names(x, img)
-		return nil
-	})
-	if err != nil {
-		return nil, s.diskError(err)
-	}
-	s.locate(img)
-	return img, nil
-}
-
-// placeLayers brings every layer of an image into place.
-func (s *Store) placeLayers(ctx context.Context, img *Image, parallel int, rep *reporter, open func(context.Context, *Layer) source) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallel)
-	st := &stack{s: s, img: img, rep: rep, sync: &groupSync{}, placed: make([]chan struct{}, len(img.Layers))}
-	for i := range st.placed {
-		st.placed[i] = make(chan struct{})
-	}
-	for i := range img.Layers {
-		g.Go(func() error {
-			l := &img.Layers[i]
-			src := open(ctx, l)
-			if err := st.place(ctx, i, src); err != nil {
-				return fmt.Errorf("layer %s: %w", l.Digest, err)
-			}
-			close(st.placed[i])
-			return nil
-		})
-	}
-	return g.Wait()
 }

@@ -306,6 +306,9 @@ func (s *Store) list(x *index) ([]*Image, error) {
 	var imgs []*Image
 	for i := range x.entries {
 		e := &x.entries[i]
+		if seen[entryID(e)] {
+			continue
+		}
 		img, err := s.load(x, e)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("image %s: %w", entryName(e), err))

@@ -95,10 +95,9 @@ func (s *Store) chainPath(chainID digest.Digest) string {
 }
 
 // writeFile replaces a file in one step, durably: the name means either the
-// old content or the new, also after a power cut. A leftover of it in tmp/ is
-// swept; so callers hold the store's lock or a lease.
+// old content or the new, also after a power cut.
 func (s *Store) writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(s.path("tmp"), "file-*")
+	f, err := s.tempFile("file")
 	if err != nil {
 		return err
 	}

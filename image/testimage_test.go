@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -158,4 +159,66 @@ func openTest(t testing.TB) *Store {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// putImage puts an image into a store, by way of an archive, and names it.
+func putImage(t testing.TB, s *Store, name string, img *testImage) string {
+	t.Helper()
+	var b bytes.Buffer
+	tw := tar.NewWriter(&b)
+	put := func(name string, data []byte) {
+		if err := tw.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(data))}); err != nil {
+			t.Fatal(err)
+		}
+		tw.Write(data)
+	}
+	put("oci-layout", []byte(layoutFile))
+	desc := img.desc
+	desc.Annotations = map[string]string{ispec.AnnotationRefName: name}
+	put("index.json", mustJSON(t, ispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, Manifests: []ispec.Descriptor{desc}}))
+	put(blobName(img.desc.Digest), img.manifest)
+	put(blobName(digest.FromBytes(img.config)), img.config)
+	for _, l := range img.layers {
+		put(blobName(l.digest()), l.blob)
+	}
+	tw.Close()
+	if _, err := s.LoadFrom(t.Context(), &b, nil); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func untar(t testing.TB, data []byte, dir string) {
+	t.Helper()
+	tr := tar.NewReader(bytes.NewReader(data))
+	for {
+		hdr, err := tr.Next()
+		if err == io.EOF {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, hdr.Name)
+		os.MkdirAll(filepath.Dir(file), 0o755)
+		f, err := os.Create(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(f, tr)
+		f.Close()
+	}
+}
+
+// leftovers counts what is in tmp/.
+func leftovers(t testing.TB, s *Store) int {
+	t.Helper()
+	entries, err := os.ReadDir(s.path("tmp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		t.Logf("in tmp/: %s", e.Name())
+	}
+	return len(entries)
 }

@@ -47,6 +47,9 @@ func (c *Conn) Close() error {
 // SetReadDeadline bounds the calls of Receive that follow and the one that waits.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.f.SetReadDeadline(t) }
 
+// SetWriteDeadline bounds the calls of Send that follow.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.f.SetWriteDeadline(t) }
+
 // Receive returns the next message, without its NUL, and the descriptors that
 // came with it. They are the caller's. io.EOF at an orderly end. The message
 // is valid until the next call.

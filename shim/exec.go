@@ -1,0 +1,170 @@
+package shim
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berthrun/berth/shim/wire"
+)
+
+// exec starts a process in the container. The runtime gives it the client's
+// own descriptors and moves it into the container's cgroup; when the runtime
+// has ended the process is our child.
+func (v *server) exec(r *request) (any, error) {
+	var a wire.ExecArgs
+	if err := r.args(&a); err != nil {
+		return nil, err
+	}
+	if len(a.Process) == 0 {
+		return nil, invalid("process")
+	}
+	if err := v.running(); err != nil {
+		return nil, err
+	}
+	x, err := v.s.newExec(r, a)
+	if err != nil {
+		return nil, err
+	}
+	defer x.close()
+	if err := x.start(); err != nil {
+		return nil, execError(err)
+	}
+	return nil, x.reply(r)
+}
+
+// execution is an exec on its way.
+type execution struct {
+	s       *shim
+	id      string
+	files   []*os.File // for the process
+	io      stdio
+	said    pipe // what the runtime complains on, where no client listens
+	console *console
+	process string // file
+	logFile string
+	pidFile string
+	pid     int
+	status  <-chan unix.WaitStatus
+	master  *os.File
+}
+
+func (s *shim) newExec(r *request, a wire.ExecArgs) (x *execution, err error) {
+	var id [8]byte
+	rand.Read(id[:]) // never fails since Go 1.24
+	x = &execution{s: s, id: hex.EncodeToString(id[:])}
+	defer func() {
+		if err != nil {
+			x.close()
+		}
+	}()
+	base := filepath.Join(s.dir, "exec-"+x.id)
+	x.process, x.logFile, x.pidFile = base+".json", base+".log", base+".pid"
+	for i, index := range []*int{a.Stdin, a.Stdout, a.Stderr} {
+		f, err := r.take(index, "file")
+		if err != nil {
+			return x, err
+		}
+		if f == nil {
+			if f, err = os.OpenFile(os.DevNull, os.O_RDWR, 0); err != nil {
+				return x, err
+			}
+		}
+		x.files = append(x.files, f)
+		x.io[i] = rawFD(f)
+	}
+	if a.Terminal {
+		if x.console, err = listenConsole(base + ".sock"); err != nil {
+			return x, err
+		}
+	}
+	if err := os.WriteFile(x.process, a.Process, 0o600); err != nil {
+		return x, err
+	}
+	return x, nil
+}
+
+// close removes what only the start needed.
+func (x *execution) close() {
+	closeFiles(x.files)
+	x.console.close()
+	if x.master != nil {
+		x.master.Close()
+	}
+	for _, path := range []string{x.process, x.logFile, x.pidFile} {
+		os.Remove(path)
+	}
+}
+
+func (x *execution) start() error {
+	release := x.s.kids.expect()
+	defer release()
+	args := []string{"exec", "--detach", "--process", x.process, "--pid-file", x.pidFile}
+	if x.console != nil {
+		args = append(args, "--tty", "--console-socket", x.console.path)
+	}
+	args = append(args, x.s.rec.ID)
+	done, err := x.s.oci.run(x.s.dir, x.logFile, x.io, args...)
+	if err != nil {
+		return err
+	}
+	if ws := <-done; ws != 0 {
+		return failure("exec", x.logFile, nil)
+	}
+	if x.console != nil {
+		if x.master, err = x.console.master(); err != nil {
+			return err
+		}
+	}
+	data, err := os.ReadFile(x.pidFile)
+	if err != nil {
+		return err
+	}
+	if x.pid, err = strconv.Atoi(string(bytes.TrimSpace(data))); err != nil || x.pid <= 1 {
+		return fmt.Errorf("pid file says %q", data)
+	}
+	x.status = x.s.kids.claim(x.pid)
+	return nil
+}
+
+// reply tells the client, now and, if it wants to know, at the end.
+func (x *execution) reply(r *request) error {
+	c := r.client
+	reply := wire.ExecReply{ID: x.id, Pid: x.pid}
+	var files []*os.File
+	if x.master != nil {
+		reply.Master, files = new(int), []*os.File{x.master}
+	}
+	r.replied = true
+	c.mu.Lock()
+	err := c.send(wire.Reply{Continues: r.More}, reply, files...)
+	c.mu.Unlock()
+	if err != nil || !r.More {
+		return err
+	}
+	status := x.status
+	go func() {
+		code, sig := exitCode(<-status)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		_ = c.send(wire.Reply{}, wire.WaitReply{Exit: wire.Exit{Code: &code, Signal: sig}})
+	}()
+	return nil
+}
+
+// execError is the reply for an exec that came to nothing.
+func execError(err error) error {
+	var re *runtimeError
+	code := startCode(err)
+	if !errors.As(err, &re) {
+		err = fmt.Errorf("exec: %w", err)
+	}
+	return &methodError{wire.ErrorExecFailed, wire.Error{Message: err.Error(), Code: code}}
+}

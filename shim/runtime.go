@@ -1,0 +1,151 @@
+package shim
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berthrun/berth/container"
+)
+
+// ociRuntime runs the OCI runtime of a container. Any runtime that keeps to
+// the command line of runc does.
+type ociRuntime struct {
+	r     container.Runtime
+	state string // --root
+	env   []string
+	kids  *reaper
+}
+
+// stdio are the descriptors 0, 1 and 2 of a program.
+type stdio [3]uintptr
+
+// run starts the runtime with a verb; its status comes on the channel.
+func (o *ociRuntime) run(dir, logFile string, io stdio, verb ...string) (<-chan unix.WaitStatus, error) {
+	argv := append([]string{o.r.Path}, o.r.Args...)
+	argv = append(argv, "--root", o.state, "--log", logFile, "--log-format", "json")
+	argv = append(argv, verb...)
+	_, done, err := o.kids.start(argv, &syscall.ProcAttr{Dir: dir, Env: o.env, Files: io[:]})
+	return done, err
+}
+
+// runtimeError is what a runtime said when it did not do what it was asked to.
+type runtimeError struct {
+	verb, text string
+}
+
+func (e *runtimeError) Error() string {
+	if e.text == "" {
+		return "runtime " + e.verb + ": it ended without a word"
+	}
+	return e.text
+}
+
+// failure makes an error of a runtime's log and of what it wrote to stderr.
+func failure(verb, logFile string, stderr []byte) error {
+	data, _ := os.ReadFile(logFile)
+	text := lastError(data)
+	if text == "" {
+		text = lastLine(stderr)
+	}
+	return &runtimeError{verb, text}
+}
+
+// lastError returns the last message of a runtime's JSON log that is an error,
+// else the last one.
+func lastError(log []byte) string {
+	var last string
+	worst := false
+	for line := range bytes.Lines(log) {
+		var entry struct{ Msg, Level string }
+		if json.Unmarshal(line, &entry) != nil || entry.Msg == "" {
+			continue
+		}
+		bad := entry.Level == "error" || entry.Level == "fatal"
+		if bad || !worst {
+			last, worst = entry.Msg, bad
+		}
+	}
+	return strings.TrimSpace(last)
+}
+
+func lastLine(text []byte) string {
+	text = bytes.TrimSpace(text)
+	return string(text[bytes.LastIndexByte(text, '\n')+1:])
+}
+
+// startCode is the exit code of a container whose start failed with err, as
+// Docker and Podman have it: 127 no such command, 126 it cannot be executed,
+// 125 anything else. Runtimes tell in words only.
+func startCode(err error) int {
+	var re *runtimeError
+	if !errors.As(err, &re) {
+		return container.ExitBerth
+	}
+	text := strings.ToLower(re.text)
+	// What went wrong before the command was looked for is none of its
+	// errors, although "no such file" may be among the words.
+	for _, w := range []string{"mount", "cgroup", "rootfs", "chdir", "working directory", "namespace", "device"} {
+		if strings.Contains(text, w) && !strings.Contains(text, "exec") {
+			return container.ExitBerth
+		}
+	}
+	about := strings.Contains(text, "exec") // execute, executable, execve
+	switch {
+	case !about:
+		return container.ExitBerth
+	case strings.Contains(text, "not found"), strings.Contains(text, "no such file"):
+		return container.ExitNotFound
+	case strings.Contains(text, "permission denied"), strings.Contains(text, "exec format error"),
+		strings.Contains(text, "is a directory"), strings.Contains(text, "not a directory"):
+		return container.ExitCannotRun
+	}
+	return container.ExitBerth
+}
+
+// childEnv is the environment of programs started here: what is meant for this
+// process's own runtime is left out. notify.Inherit took away systemd's.
+func childEnv(env []string) []string {
+	var out []string
+	for _, kv := range env {
+		switch key, _, _ := strings.Cut(kv, "="); key {
+		case "GOGC", "GOMEMLIMIT", "GOMAXPROCS", "GOTRACEBACK", "GODEBUG":
+		default:
+			out = append(out, kv)
+		}
+	}
+	return out
+}
+
+// removeLeftovers clears away a run that was killed before its start.
+func (o *ociRuntime) removeLeftovers(id string) error {
+	if _, err := os.Lstat(filepath.Join(o.state, id)); err != nil {
+		return nil
+	}
+	return o.remove(id)
+}
+
+// remove runs "delete --force".
+func (o *ociRuntime) remove(id string) error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	var io stdio
+	if err := control(null, func(fd int) { io = stdio{uintptr(fd), uintptr(fd), uintptr(fd)} }); err != nil {
+		return err
+	}
+	done, err := o.run("/", os.DevNull, io, "delete", "--force", id)
+	if err != nil {
+		return err
+	}
+	<-done // a runtime that does not know the container has nothing to remove
+	return nil
+}

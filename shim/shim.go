@@ -1,0 +1,340 @@
+package shim
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/berthrun/berth/container"
+	"github.com/berthrun/berth/logs"
+	"github.com/berthrun/berth/shim/wire"
+	"github.com/berthrun/berth/unit/notify"
+)
+
+// Names of descriptors. The socket unit's has FileDescriptorName=control; the
+// others are in the store. A name that is there is a run that goes on.
+const (
+	fdControl = "control"
+	fdInit    = "init"
+	fdStdin   = "stdin"
+	fdStdout  = "stdout"
+	fdStderr  = "stderr"
+	fdPty     = "pty"
+	fdPtyPipe = "pty-pipe" // between the terminal and the stage
+)
+
+// Config says which container to supervise.
+type Config struct {
+	Root, Run string // the store's directories
+	Container string // name or ID
+}
+
+// shim is the supervisor of one container.
+type shim struct {
+	store *container.Store
+	rec   *container.Record
+	dir   string // of the run
+	unit  unit
+	sd    notify.Manager
+	kids  *reaper
+	oci   *ociRuntime
+	lock  *container.Lock
+
+	stdin   *os.File // write end, or nil
+	pty     *os.File // master, or nil
+	feed    *feeder  // from the terminal
+	streams map[logs.Stream]*stream
+	pumps   sync.WaitGroup
+	log     *recorder
+
+	init    *process
+	status  <-chan unix.WaitStatus // of an init that is our child
+	started container.Started
+	signals *signals
+	server  *server
+
+	mu       sync.Mutex // guards what follows
+	stopping bool
+	running  bool
+	stop     chan struct{} // closed when a stop is asked for
+}
+
+// Run supervises a container from its start, or from where an earlier process
+// of the same unit was, to its end. It returns the status that the process is
+// to end with, and for the user's eyes what kept the container from starting.
+func Run(c Config) (code int, err error) {
+	// The container's processes are given to us when the runtime that
+	// forked them ends.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return container.ExitBerth, fmt.Errorf("become subreaper: %w", err)
+	}
+	in, err := notify.Inherit()
+	if err != nil {
+		return container.ExitBerth, err
+	}
+	runtime.GOMAXPROCS(1)
+	debug.SetGCPercent(gcPercent)
+
+	s := &shim{
+		store: container.Open(c.Root, c.Run),
+		sd:    notify.Manager{Path: in.Notify},
+		kids:  newReaper(),
+		stop:  make(chan struct{}),
+	}
+	s.signals = catchSignals(s)
+	defer s.signals.close()
+	if err := s.prepare(c.Container, in); err != nil {
+		s.tell(notify.Status(err.Error()))
+		return container.ExitBerth, err
+	}
+	defer s.lock.Close()
+	if init := in.Named(fdInit); len(init) > 0 {
+		err = s.adopt(in, init[0])
+	} else {
+		err = s.coldStart(in)
+	}
+	if err != nil {
+		return s.failed(err), err
+	}
+	return s.supervise(), nil
+}
+
+// gcPercent keeps the heap small: at the default of 100 the collector lets it
+// grow to 4 MiB before it looks at it for the first time.
+const gcPercent = 10
+
+// prepare does what both kinds of start have in common.
+func (s *shim) prepare(nameOrID string, in *notify.Inherited) error {
+	var err error
+	if s.rec, err = s.store.Load(nameOrID); err != nil {
+		return err
+	}
+	if s.lock, err = s.store.Hold(s.rec.ID); err != nil {
+		return err
+	}
+	s.dir = s.store.RunDir(s.rec.ID)
+	if s.unit, err = ownUnit(); err != nil {
+		return err
+	}
+	s.unit.invocation = in.InvocationID
+	s.oci = &ociRuntime{
+		r:     s.rec.Runtime,
+		state: filepath.Join(s.store.Run(), "runtime"),
+		env:   childEnv(os.Environ()),
+		kids:  s.kids,
+	}
+	s.server = newServer(s)
+	return s.unit.enter()
+}
+
+// listen begins to serve the control socket.
+func (s *shim) listen(in *notify.Inherited) error {
+	for _, f := range in.Named(fdControl) {
+		l, err := pollable(f)
+		if err != nil {
+			return fmt.Errorf("control socket: %w", err)
+		}
+		if path := boundTo(l); path != "" {
+			s.started.Control = path
+		}
+		s.server.serve(l)
+	}
+	return nil
+}
+
+// openLog opens the log and the stages of the run.
+func (s *shim) openLog() error {
+	sink, err := logs.Open(logs.Config{
+		Driver: s.rec.Log.Driver,
+		Path:   filepath.Join(s.store.Dir(s.rec.ID), container.LogFile),
+		ID:     s.rec.ID,
+		Name:   s.rec.Name,
+		Image:  s.rec.Image.Name,
+		Tag:    s.rec.Log.Options["tag"],
+		Units:  []string{"berth-" + s.rec.Name + ".service", "container@" + s.rec.Name + ".service"},
+		Epoch:  s.started.Invocation,
+	})
+	if err != nil {
+		return err
+	}
+	s.log, err = openRecorder(sink, filepath.Join(s.dir, "stage.log"))
+	return err
+}
+
+// addStream takes over an output's read end.
+func (s *shim) addStream(id logs.Stream, src *os.File) error {
+	st, err := openStream(id, src, filepath.Join(s.dir, "stage."+id.String()))
+	if err != nil {
+		return err
+	}
+	if s.streams == nil {
+		s.streams = map[logs.Stream]*stream{}
+	}
+	s.streams[id] = st
+	return nil
+}
+
+// supervise waits for the end of the container's init and clears up.
+func (s *shim) supervise() int {
+	if s.feed != nil {
+		s.pumps.Go(s.feed.run)
+	}
+	for _, st := range s.streams {
+		s.pumps.Go(func() { _ = st.pump(s.log) })
+	}
+	s.tell(notify.Ready, notify.Status(fmt.Sprintf("running, pid %d", s.init.pid)))
+	s.mu.Lock()
+	s.running = true
+	stopping := s.stopping
+	s.mu.Unlock()
+	s.server.open()
+	if stopping {
+		s.sendStop()
+	}
+	debug.FreeOSMemory() // what the start took
+
+	return s.finish(s.waitInit())
+}
+
+// tell sends a message to systemd. A manager that does not listen is no reason
+// to let a container down.
+func (s *shim) tell(lines ...notify.Assignment) { _ = s.sd.Send(lines...) }
+
+// waitInit returns init's status; ok is false if nobody knows it.
+func (s *shim) waitInit() (ws unix.WaitStatus, ok bool) {
+	if s.status != nil {
+		return <-s.status, true
+	}
+	if err := s.init.gone(); err != nil {
+		return 0, false
+	}
+	return s.init.status()
+}
+
+// exit makes the exit record.
+func (s *shim) exit(ws unix.WaitStatus, ok bool) *container.Exit {
+	s.mu.Lock()
+	stopping := s.stopping
+	s.mu.Unlock()
+	e := &container.Exit{
+		Version:    1,
+		Invocation: s.started.Invocation,
+		Unit:       s.unit.name,
+		Started:    s.started.Time,
+		Finished:   time.Now(),
+		Pid:        s.init.pid,
+		Stopped:    stopping,
+	}
+	if ok {
+		code, sig := exitCode(ws)
+		e.Code, e.Signal = &code, sig
+		e.OOMKilled = sig == int(unix.SIGKILL) && s.unit.oomKills() > 0
+	}
+	return e
+}
+
+// drainTime is how long the outputs may stay open when no process of the
+// container is left: somebody outside it may have them.
+const drainTime = 2 * time.Second
+
+// finish clears up after a run that ended with this status and returns the
+// code to end with.
+func (s *shim) finish(ws unix.WaitStatus, ok bool) int {
+	e := s.exit(ws, ok)
+	if s.stopped() {
+		s.tell(notify.Stopping)
+	}
+	// Processes outlive their init where it is not PID 1 of their namespace.
+	_ = s.unit.killLeaf()
+	removed := make(chan error, 1)
+	go func() { removed <- s.oci.remove(s.rec.ID) }()
+	if s.feed != nil {
+		s.feed.end()
+	}
+	for _, st := range s.streams {
+		_ = st.src.SetReadDeadline(time.Now().Add(drainTime))
+	}
+	s.pumps.Wait()
+	_ = s.log.close()
+
+	code := 1
+	status := "exited, nobody knows how"
+	switch {
+	case e.Stopped:
+		code, status = 0, "stopped"
+	case e.Code != nil:
+		code, status = *e.Code, fmt.Sprintf("exited with %d", *e.Code)
+	}
+	if err := s.store.WriteExit(s.rec.ID, e); err != nil {
+		status += "; " + err.Error()
+	}
+	s.server.ended(wireExit(e))
+	<-removed
+	s.forgetRun()
+	if s.rec.AutoRemove {
+		if err := s.store.Remove(s.rec); err != nil && !errors.Is(err, container.ErrNotExist) {
+			status += "; " + err.Error()
+		}
+	}
+	s.tell(notify.Status(status))
+	return code
+}
+
+// forgetRun removes what is left of the run: a start that finds descriptors in
+// the store takes them for a living container.
+func (s *shim) forgetRun() {
+	names := []string{fdInit, fdStdin, fdStdout, fdStderr}
+	if s.rec.Terminal {
+		names = []string{fdInit, fdPty, fdPtyPipe}
+	}
+	for _, name := range names {
+		_ = s.sd.Remove(name)
+	}
+	_ = os.RemoveAll(s.dir)
+}
+
+// failed clears up after a start that came to nothing.
+func (s *shim) failed(err error) int {
+	code := startCode(err)
+	e := &container.Exit{
+		Version:    1,
+		Invocation: s.unit.invocation,
+		Unit:       s.unit.name,
+		Finished:   time.Now(),
+		Code:       &code,
+		Stopped:    s.stopped(),
+		Error:      err.Error(),
+	}
+	if errors.Is(err, errStopped) {
+		code = 0
+	}
+	status := err.Error()
+	if werr := s.store.WriteExit(s.rec.ID, e); werr != nil {
+		status += "; " + werr.Error()
+	}
+	_ = s.unit.killLeaf()
+	told := s.server.ended(wireExit(e))
+	_ = s.oci.removeLeftovers(s.rec.ID)
+	s.forgetRun()
+	if s.rec.AutoRemove && told {
+		_ = s.store.Remove(s.rec)
+	}
+	var errno unix.Errno
+	lines := []notify.Assignment{notify.Status(status)}
+	if errors.As(err, &errno) {
+		lines = append(lines, notify.Errno(errno))
+	}
+	s.tell(lines...)
+	return code
+}
+
+func wireExit(e *container.Exit) wire.Exit {
+	return wire.Exit{Code: e.Code, Signal: e.Signal, OOMKilled: e.OOMKilled, Stopped: e.Stopped, Error: e.Error}
+}

@@ -1,0 +1,152 @@
+// Command berth-runtime is an OCI runtime with runc's command line.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berthrun/berth/runtime"
+)
+
+// version is set when a release is built.
+var version = "0.1.0-dev"
+
+// global are the flags before the verb.
+type global struct {
+	root      string
+	log       string
+	logFormat string
+	debug     bool
+	systemd   bool
+	rootless  string
+}
+
+// exitStatus is the end of a container, or of a verb that has said everything.
+type exitStatus int
+
+func (e exitStatus) Error() string { return "exit status " + strconv.Itoa(int(e)) }
+
+func main() {
+	// A process of a few milliseconds has no use for a collection.
+	debug.SetGCPercent(-1)
+	os.Exit(run(os.Args[1:]))
+}
+
+func run(args []string) int {
+	g := &global{root: "/run/berth-runtime", logFormat: "text"}
+	f := newFlags()
+	f.str(&g.root, "root")
+	f.str(&g.log, "log")
+	f.str(&g.logFormat, "log-format")
+	f.flag(&g.debug, "debug")
+	f.flag(&g.systemd, "systemd-cgroup")
+	f.str(&g.rootless, "rootless")
+	f.fn(func(string) error { return nil }, "criu")
+	var showVersion, help bool
+	f.flag(&showVersion, "version", "v")
+	f.flag(&help, "help", "h")
+	args, err := f.parse(args)
+	switch {
+	case err != nil:
+	case showVersion:
+		printVersion()
+		return 0
+	case help || len(args) == 0 || args[0] == "help":
+		fmt.Print(usage)
+		return 0
+	case g.logFormat != "text" && g.logFormat != "json":
+		err = fmt.Errorf("invalid log format %q", g.logFormat)
+	case g.systemd:
+		err = &runtime.UnsupportedError{Feature: "--systemd-cgroup"}
+	default:
+		verb, ok := verbs[args[0]]
+		if !ok {
+			err = fmt.Errorf("no such command: %s", args[0])
+			break
+		}
+		err = verb(context.Background(), g, args[1:])
+	}
+	var status exitStatus
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &status):
+		return int(status)
+	}
+	g.report(err)
+	var s *statusError
+	if errors.As(err, &s) {
+		return s.status
+	}
+	return 1
+}
+
+// statusError is an error with an exit status of its own.
+type statusError struct {
+	status int
+	err    error
+}
+
+func (e *statusError) Error() string { return e.err.Error() }
+func (e *statusError) Unwrap() error { return e.err }
+
+// report tells the error to people, and to the engine that reads the log.
+func (g *global) report(err error) {
+	fmt.Fprintln(os.Stderr, "berth-runtime: "+err.Error())
+	if g.log == "" {
+		return
+	}
+	w, openErr := os.OpenFile(g.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND|os.O_SYNC, 0o644)
+	if openErr != nil {
+		fmt.Fprintln(os.Stderr, "berth-runtime: "+openErr.Error())
+		return
+	}
+	defer w.Close()
+	now := time.Now().Format(time.RFC3339)
+	if g.logFormat != "json" {
+		fmt.Fprintf(w, "time=%q level=error msg=%q\n", now, err.Error())
+		return
+	}
+	b, jsonErr := json.Marshal(struct {
+		Level string `json:"level"`
+		Msg   string `json:"msg"`
+		Time  string `json:"time"`
+	}{"error", err.Error(), now})
+	if jsonErr == nil {
+		w.Write(append(b, '\n')) //nolint:errcheck // the error itself is on its way to stderr
+	}
+}
+
+func printVersion() {
+	fmt.Println("berth-runtime version " + version)
+	if bi, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range bi.Settings {
+			if s.Key == "vcs.revision" {
+				fmt.Println("commit: " + s.Value)
+			}
+		}
+		fmt.Println("spec: " + specs.Version)
+		fmt.Println("go: " + bi.GoVersion)
+	}
+}
+
+const usage = `usage: berth-runtime [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND ...
+
+  create  [-b BUNDLE] [--pid-file F] [--console-socket S] [--preserve-fds N] [--no-new-keyring] ID
+  start   ID
+  run     [-d] [the flags of create] ID
+  exec    [-t] [-d] [-u USER[:GROUP]] [--cwd D] [-e K=V]... [--cap C]... [-p FILE] ID COMMAND ARG...
+  state   ID
+  list    [-f table|json] [-q]
+  kill    [-a] ID [SIGNAL]
+  delete  [-f] ID
+  spec    [-b BUNDLE]
+`

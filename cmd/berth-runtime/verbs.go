@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/berthrun/berth/runtime"
+)
+
+var verbs = map[string]func(context.Context, *global, []string) error{
+	"create": create,
+	"start":  start,
+	"run":    runContainer,
+	"exec":   execProcess,
+	"state":  state,
+	"list":   list,
+	"kill":   kill,
+	"delete": remove,
+	"spec":   spec,
+}
+
+// number makes a flag's function of an int.
+func number(p *int) func(string) error {
+	return func(v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 0 {
+			return fmt.Errorf("%q is not a number", v)
+		}
+		*p = n
+		return nil
+	}
+}
+
+// oneID is the one argument of most verbs.
+func oneID(args []string) (string, error) {
+	if len(args) != 1 {
+		return "", fmt.Errorf("want one argument, the container's ID, got %d", len(args))
+	}
+	return args[0], nil
+}
+
+// createFlags are the flags that create and run share.
+func createFlags(f *flagSet) (bundle *string, opt *runtime.CreateOptions) {
+	bundle, opt = new(string), new(runtime.CreateOptions)
+	*bundle = "."
+	f.str(bundle, "bundle", "b")
+	f.str(&opt.PidFile, "pid-file")
+	f.str(&opt.ConsoleSocket, "console-socket")
+	f.fn(number(&opt.PreserveFDs), "preserve-fds")
+	f.flag(&opt.NoPivot, "no-pivot")
+	f.flag(&opt.NoNewKeyring, "no-new-keyring")
+	return bundle, opt
+}
+
+func create(ctx context.Context, g *global, args []string) error {
+	f := newFlags()
+	bundle, opt := createFlags(f)
+	args, err := f.parse(args)
+	if err != nil {
+		return err
+	}
+	id, err := oneID(args)
+	if err != nil {
+		return err
+	}
+	_, err = runtime.Create(ctx, g.root, id, *bundle, opt)
+	return err
+}
+
+func start(ctx context.Context, g *global, args []string) error {
+	c, err := open(g, args)
+	if err != nil {
+		return err
+	}
+	return c.Start(ctx)
+}
+
+func open(g *global, args []string) (*runtime.Container, error) {
+	args, err := newFlags().parse(args)
+	if err != nil {
+		return nil, err
+	}
+	id, err := oneID(args)
+	if err != nil {
+		return nil, err
+	}
+	return runtime.Open(g.root, id)
+}
+
+func runContainer(ctx context.Context, g *global, args []string) error {
+	f := newFlags()
+	bundle, opt := createFlags(f)
+	var detach, keep bool
+	f.flag(&detach, "detach", "d")
+	f.flag(&keep, "keep")
+	f.flag(new(bool), "no-subreaper")
+	args, err := f.parse(args)
+	if err != nil {
+		return err
+	}
+	id, err := oneID(args)
+	if err != nil {
+		return err
+	}
+	c, child, err := runtime.Run(ctx, g.root, id, *bundle, opt)
+	if err != nil {
+		return err
+	}
+	if detach {
+		return nil
+	}
+	status, err := attend(child)
+	if !keep {
+		if e := c.Delete(ctx, true); e != nil && err == nil {
+			err = e
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return exitStatus(status)
+}
+
+func state(_ context.Context, g *global, args []string) error {
+	c, err := open(g, args)
+	if err != nil {
+		return err
+	}
+	// runc's additions to the specification's state; engines read them.
+	out := struct {
+		specs.State
+		Rootfs  string    `json:"rootfs"`
+		Created time.Time `json:"created"`
+		Owner   string    `json:"owner"`
+	}{c.State(), c.Rootfs(), c.Created(), ""}
+	b, err := json.MarshalIndent(out, "", "  ")
+	if err != nil {
+		return err
+	}
+	fmt.Println(string(b))
+	return nil
+}
+
+func list(_ context.Context, g *global, args []string) error {
+	format, quiet := "table", false
+	f := newFlags()
+	f.str(&format, "format", "f")
+	f.flag(&quiet, "quiet", "q")
+	if _, err := f.parse(args); err != nil {
+		return err
+	}
+	all, err := runtime.List(g.root)
+	if err != nil {
+		return err
+	}
+	type row struct {
+		specs.State
+		Rootfs  string    `json:"rootfs"`
+		Created time.Time `json:"created"`
+		Owner   string    `json:"owner"`
+	}
+	rows := make([]row, 0, len(all))
+	for _, c := range all {
+		rows = append(rows, row{c.State(), c.Rootfs(), c.Created(), "root"})
+	}
+	switch {
+	case quiet:
+		for i := range rows {
+			fmt.Println(rows[i].ID)
+		}
+	case format == "json":
+		return json.NewEncoder(os.Stdout).Encode(rows)
+	case format == "table":
+		w := tabwriter.NewWriter(os.Stdout, 12, 1, 3, ' ', 0)
+		fmt.Fprint(w, "ID\tPID\tSTATUS\tBUNDLE\tCREATED\tOWNER\n")
+		for i := range rows {
+			r := &rows[i]
+			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", r.ID, r.Pid, r.Status, r.Bundle, r.Created.Format(time.RFC3339Nano), r.Owner)
+		}
+		return w.Flush()
+	default:
+		return fmt.Errorf("invalid format option %q", format)
+	}
+	return nil
+}
+
+func kill(_ context.Context, g *global, args []string) error {
+	f := newFlags()
+	var all bool
+	f.flag(&all, "all", "a")
+	args, err := f.parse(args)
+	if err != nil {
+		return err
+	}
+	if len(args) == 0 || len(args) > 2 {
+		return errors.New("want a container's ID and perhaps a signal")
+	}
+	name := "SIGTERM"
+	if len(args) == 2 {
+		name = args[1]
+	}
+	sig, err := signalNumber(name)
+	if err != nil {
+		return err
+	}
+	c, err := runtime.Open(g.root, args[0])
+	if err != nil {
+		return err
+	}
+	if all {
+		return c.KillAll(sig)
+	}
+	return c.Kill(sig)
+}
+
+// signalNumber reads a signal's number, or its name with or without SIG.
+func signalNumber(s string) (unix.Signal, error) {
+	if n, err := strconv.Atoi(s); err == nil {
+		if n < 1 || n > 64 {
+			return 0, fmt.Errorf("unknown signal %q", s)
+		}
+		return unix.Signal(n), nil
+	}
+	name := strings.ToUpper(s)
+	if !strings.HasPrefix(name, "SIG") {
+		name = "SIG" + name
+	}
+	if sig := unix.SignalNum(name); sig != 0 {
+		return sig, nil
+	}
+	for base, from := range map[string]int{"SIGRTMIN": 34, "SIGRTMAX": 64} {
+		if off, ok := strings.CutPrefix(name, base); ok {
+			n := 0
+			if off != "" {
+				var err error
+				if n, err = strconv.Atoi(off); err != nil {
+					break
+				}
+			}
+			if from+n >= 34 && from+n <= 64 {
+				return unix.Signal(from + n), nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("unknown signal %q", s)
+}
+
+func remove(ctx context.Context, g *global, args []string) error {
+	f := newFlags()
+	var force bool
+	f.flag(&force, "force", "f")
+	args, err := f.parse(args)
+	if err != nil {
+		return err
+	}
+	id, err := oneID(args)
+	if err != nil {
+		return err
+	}
+	c, err := runtime.Open(g.root, id)
+	if err != nil {
+		if force && errors.Is(err, runtime.ErrNotExist) {
+			return runtime.Forget(g.root, id)
+		}
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return c.Delete(ctx, force)
+}

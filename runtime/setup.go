@@ -1,0 +1,577 @@
+package runtime
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// setUp makes the init and, from outside of its pid namespace but inside of
+// its others, everything around it.
+// Preconditions: the thread is locked and never unlocked.
+func (l *launch) setUp(first uint64) error {
+	if err := blockSignals(); err != nil {
+		return err
+	}
+	for _, j := range l.ns.join {
+		if err := j.enter(); err != nil {
+			return err
+		}
+	}
+	if err := l.clone(first); err != nil {
+		return err
+	}
+	saved := make(chan error, 1)
+	l.asked <- func() { saved <- l.save() }
+	if err := l.mapIDs(); err != nil {
+		return err
+	}
+	if err := l.score(); err != nil {
+		return err
+	}
+	if err := openSources(l.mounts); err != nil {
+		return err
+	}
+	tree, err := l.openRoot()
+	if err != nil {
+		return err
+	}
+	l.root.fd = tree
+	if err := l.hostHooks(); err != nil {
+		return err
+	}
+	if err := l.enter(); err != nil {
+		return err
+	}
+	if err := l.names(); err != nil {
+		return err
+	}
+	if err := l.fill(); err != nil {
+		return err
+	}
+	if h := l.spec.Hooks; h != nil {
+		if err := runHooks(l.ctx, "createContainer", h.CreateContainer, l.creating()); err != nil {
+			return err
+		}
+	}
+	p := l.spec.Process
+	cmd, err := l.root.lookup(p)
+	if err != nil {
+		return err
+	}
+	env := processEnv(p, l.root.home(p.User.UID))
+	if err := l.openProcess(cmd); err != nil {
+		return err
+	}
+	if err := l.pivot(); err != nil {
+		return err
+	}
+	if h := l.spec.Hooks; h != nil && !l.wait && len(h.StartContainer) > 0 {
+		if err := l.startHooks(h.StartContainer); err != nil {
+			return err
+		}
+	}
+	if err := <-saved; err != nil {
+		return err
+	}
+	return l.proceed(cmd, env)
+}
+
+// blockSignals blocks every signal on the thread: the init inherits that, and
+// none may reach it while it has no handlers of its own.
+func blockSignals() error {
+	var all unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^uint64(0)
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, nil); err != nil {
+		return fmt.Errorf("block signals: %w", err)
+	}
+	return nil
+}
+
+// clone starts the init in its new namespaces and its cgroup.
+func (l *launch) clone(first uint64) error {
+	pidfd := l.prog.words(0)
+	args := cloneArgs{
+		// CLONE_CLEAR_SIGHAND, Linux 5.5: Go's handlers mean nothing to it.
+		flags:      l.ns.fresh&^unix.CLONE_NEWCGROUP | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
+		exitSignal: uint64(unix.SIGCHLD),
+		pidfd:      pidfd,
+	}
+	if l.cgroupFD >= 0 {
+		args.flags |= unix.CLONE_INTO_CGROUP
+		args.cgroup = uint64(l.cgroupFD)
+	}
+	pid, err := l.prog.clone(&args, first)
+	if err != nil {
+		return fmt.Errorf("clone container's init: %w", err)
+	}
+	l.pid, l.pidfd = pid, int(l.prog.load32(pidfd))
+	unix.Close(l.theirs)
+	l.theirs = -1
+	if l.listen >= 0 {
+		unix.Close(l.listen)
+		l.listen = -1
+	}
+	return nil
+}
+
+// mapIDs writes the mappings of a new user namespace and tells the init.
+func (l *launch) mapIDs() error {
+	if l.ns.fresh&unix.CLONE_NEWUSER == 0 {
+		return nil
+	}
+	uids, gids := l.spec.Linux.UIDMappings, l.spec.Linux.GIDMappings
+	if err := l.writeMap("gid_map", gids); err != nil {
+		return err
+	}
+	if err := l.writeMap("uid_map", uids); err != nil {
+		return err
+	}
+	l.root.uid, l.root.gid = hostID(uids, 0), hostID(gids, 0)
+	return unix.Send(l.sock, []byte{1}, unix.MSG_NOSIGNAL)
+}
+
+func (l *launch) writeMap(file string, maps []specs.LinuxIDMapping) error {
+	if len(maps) == 0 {
+		return fmt.Errorf("user namespace: %s: no mapping given", file)
+	}
+	var b strings.Builder
+	for _, m := range maps {
+		fmt.Fprintf(&b, "%d %d %d\n", m.ContainerID, m.HostID, m.Size)
+	}
+	return l.writeProc(file, b.String())
+}
+
+// writeProc writes a file of the init's directory in the host's /proc.
+func (l *launch) writeProc(file, value string) error {
+	path := "/proc/" + strconv.Itoa(l.pid) + "/" + file
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte(value)); err != nil {
+		return fmt.Errorf("write %q to %s: %w", value, path, err)
+	}
+	return nil
+}
+
+// hostID is what an id of the container is outside of it; 0 where it is nothing.
+func hostID(maps []specs.LinuxIDMapping, id uint32) int {
+	for _, m := range maps {
+		if id >= m.ContainerID && uint64(id) < uint64(m.ContainerID)+uint64(m.Size) {
+			return int(m.HostID + (id - m.ContainerID))
+		}
+	}
+	return 0
+}
+
+// score sets the OOM score and, for a user namespace, the hard limits that
+// its root may not raise.
+func (l *launch) score() error {
+	p := l.spec.Process
+	if p.OOMScoreAdj != nil {
+		if err := l.writeProc("oom_score_adj", strconv.Itoa(*p.OOMScoreAdj)); err != nil {
+			return err
+		}
+	}
+	if l.ns.all()&unix.CLONE_NEWUSER == 0 {
+		return nil
+	}
+	return raiseLimits(l.pid, p.Rlimits)
+}
+
+// raiseLimits raises the hard limits of a process as far as it is asked for.
+func raiseLimits(pid int, list []specs.POSIXRlimit) error {
+	for _, r := range list {
+		var cur unix.Rlimit
+		res := int(rlimits[r.Type])
+		if err := unix.Prlimit(pid, res, nil, &cur); err != nil {
+			return fmt.Errorf("get rlimit %s: %w", r.Type, err)
+		}
+		if r.Hard <= cur.Max {
+			continue
+		}
+		if err := unix.Prlimit(pid, res, &unix.Rlimit{Cur: cur.Cur, Max: r.Hard}, nil); err != nil {
+			return fmt.Errorf("set rlimit %s: %w", r.Type, err)
+		}
+	}
+	return nil
+}
+
+// openRoot clones the tree of the root directory.
+func (l *launch) openRoot() (int, error) {
+	path := l.c.rec.Rootfs
+	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	if err != nil {
+		return -1, fmt.Errorf("open root %s: %w", path, err)
+	}
+	// Private: pivot_root wants no shared mounts, and what the container
+	// mounts in its root is nobody else's business. rootfsPropagation comes later.
+	if err := setattr(fd, true, attrs{}, unix.MS_PRIVATE); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("make root %s private: %w", path, err)
+	}
+	return fd, nil
+}
+
+func (l *launch) creating() specs.State {
+	c := *l.c
+	c.rec.Pid = l.pid
+	return c.stateAs(specs.StateCreating)
+}
+
+// hostHooks runs the hooks whose place is the runtime's namespaces.
+func (l *launch) hostHooks() error {
+	h := l.spec.Hooks
+	if h == nil || len(h.Prestart) == 0 && len(h.CreateRuntime) == 0 {
+		return nil
+	}
+	return l.onHost(func() error {
+		if err := runHooks(l.ctx, "prestart", h.Prestart, l.creating()); err != nil {
+			return err
+		}
+		return runHooks(l.ctx, "createRuntime", h.CreateRuntime, l.creating())
+	})
+}
+
+// startHooks runs the startContainer hooks from the container's namespaces.
+func (l *launch) startHooks(hooks []specs.Hook) error {
+	// Of the children to come, not of this thread.
+	if l.ns.all()&unix.CLONE_NEWPID != 0 {
+		if err := unix.Setns(l.pidfd, unix.CLONE_NEWPID); err != nil {
+			return fmt.Errorf("join pid namespace: %w", err)
+		}
+	}
+	return runHooks(l.ctx, "startContainer", hooks, l.c.stateAs(specs.StateCreated))
+}
+
+// enter takes the thread into the init's new namespaces, and attaches the root there.
+func (l *launch) enter() error {
+	// The init's own root: a runtime that lives in a chroot keeps it.
+	rootFD, err := unix.Open("/proc/"+strconv.Itoa(l.pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open root of init: %w", err)
+	}
+	defer unix.Close(rootFD)
+	// setns on a mount namespace refuses a thread that shares its root with others.
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return fmt.Errorf("unshare root directory: %w", err)
+	}
+	unix.Umask(0)
+	flags := l.ns.fresh & (unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
+	if err := unix.Setns(l.pidfd, int(flags)); err != nil {
+		return fmt.Errorf("join namespaces of init: %w", err)
+	}
+	if err := unix.Fchdir(rootFD); err != nil {
+		return fmt.Errorf("change directory: %w", err)
+	}
+	if err := unix.Chroot("."); err != nil {
+		return fmt.Errorf("change root: %w", err)
+	}
+	// Nothing that is unmounted here may be unmounted on the host.
+	if err := unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &unix.MountAttr{Propagation: unix.MS_PRIVATE}); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	path := l.c.rec.Rootfs
+	if err := unix.MoveMount(l.root.fd, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS); err != nil {
+		return fmt.Errorf("mount root %s: %w", path, err)
+	}
+	return nil
+}
+
+// names sets what the container's own namespaces are told once.
+func (l *launch) names() error {
+	if l.spec.Hostname != "" {
+		if err := unix.Sethostname([]byte(l.spec.Hostname)); err != nil {
+			return fmt.Errorf("set hostname: %w", err)
+		}
+	}
+	if l.spec.Domainname != "" {
+		if err := unix.Setdomainname([]byte(l.spec.Domainname)); err != nil {
+			return fmt.Errorf("set domainname: %w", err)
+		}
+	}
+	if len(l.spec.Linux.Sysctl) == 0 {
+		return nil
+	}
+	if !isFS("/proc", unix.PROC_SUPER_MAGIC) {
+		return fmt.Errorf("set sysctl: /proc: %w", os.ErrInvalid)
+	}
+	for name, value := range l.spec.Linux.Sysctl {
+		if err := setSysctl(name, value, l.ns.all()); err != nil {
+			return fmt.Errorf("set sysctl %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// setSysctl writes a sysctl that belongs to one of the container's namespaces;
+// any other would be the host's.
+func setSysctl(name, value string, ns uint64) error {
+	path := name
+	if !strings.Contains(name, "/") {
+		path = strings.ReplaceAll(name, ".", "/")
+	}
+	path = filepath.Clean("/" + path)
+	var needs uint64
+	switch {
+	case strings.HasPrefix(path, "/net/"):
+		needs = unix.CLONE_NEWNET
+	case strings.HasPrefix(path, "/fs/mqueue/"), strings.HasPrefix(path, "/kernel/msg"),
+		strings.HasPrefix(path, "/kernel/shm"), path == "/kernel/sem":
+		needs = unix.CLONE_NEWIPC
+	case path == "/kernel/domainname" || path == "/kernel/hostname":
+		needs = unix.CLONE_NEWUTS
+	default:
+		return fmt.Errorf("not in a separate kernel namespace")
+	}
+	if ns&needs == 0 {
+		return fmt.Errorf("not allowed in the host's namespace")
+	}
+	fd, err := unix.Open("/proc/sys"+path, unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte(value))
+	return err
+}
+
+// fill mounts everything below the root and makes what belongs into it.
+func (l *launch) fill() error {
+	for i := range l.mounts {
+		if err := l.mount(&l.mounts[i]); err != nil {
+			return err
+		}
+	}
+	user := l.ns.all()&unix.CLONE_NEWUSER != 0
+	if !hostDev(l.mounts) {
+		if err := setupDev(l.root, l.spec.Linux.Devices, user); err != nil {
+			return err
+		}
+	}
+	if p := l.spec.Process; p.Terminal {
+		if err := l.terminal(p); err != nil {
+			return err
+		}
+	}
+	if err := readonlyPaths(l.root, l.spec.Linux.ReadonlyPaths); err != nil {
+		return err
+	}
+	if err := maskPaths(l.root, l.spec.Linux.MaskedPaths); err != nil {
+		return err
+	}
+	if l.spec.Root.Readonly {
+		if err := setattr(l.root.fd, false, attrs{set: unix.MOUNT_ATTR_RDONLY}, 0); err != nil {
+			return fmt.Errorf("make root read-only: %w", err)
+		}
+	}
+	return nil
+}
+
+// mount makes and attaches one of the configuration's mounts.
+func (l *launch) mount(m *mount) error {
+	where := "mount " + m.spec.Destination
+	if m.long() {
+		return l.mountLong(m)
+	}
+	switch {
+	case m.opt.bind:
+	case m.child:
+		_, fds, err := receive(l.sock)
+		if err != nil {
+			return err
+		}
+		if len(fds) != 1 {
+			closeAll(fds)
+			return fmt.Errorf("%s: container's init ended", where)
+		}
+		m.fd = fds[0]
+	default:
+		fd, err := m.make()
+		if err != nil {
+			return fmt.Errorf("%s (%s): %w", where, m.kind, err)
+		}
+		m.fd = fd
+	}
+	if m.isRoot() {
+		return l.replaceRoot(m)
+	}
+	if err := m.attach(l.root); err != nil {
+		return fmt.Errorf("%s: %w", where, err)
+	}
+	return nil
+}
+
+// replaceRoot mounts on the root itself, which this then is. An engine has its
+// root file system mounted by the runtime in this way, where only the container sees it.
+func (l *launch) replaceRoot(m *mount) error {
+	tree := m.fd
+	m.fd = -1
+	if err := m.opt.applyRest(tree); err != nil {
+		unix.Close(tree)
+		return fmt.Errorf("mount /: %w", err)
+	}
+	if err := setattr(tree, true, attrs{}, unix.MS_PRIVATE); err != nil {
+		unix.Close(tree)
+		return fmt.Errorf("mount /: %w", err)
+	}
+	if err := moveTo(tree, l.root.fd); err != nil {
+		unix.Close(tree)
+		return fmt.Errorf("mount /: %w", err)
+	}
+	unix.Close(l.root.fd)
+	l.root.fd = tree
+	return nil
+}
+
+// mountLong mounts what fsconfig does not take: overlays of many layers.
+func (l *launch) mountLong(m *mount) error {
+	where := "mount " + m.spec.Destination
+	target, err := m.target(l.root)
+	if err != nil {
+		return fmt.Errorf("%s: make mount point: %w", where, err)
+	}
+	defer unix.Close(target)
+	if err := m.makeAt(target); err != nil {
+		return fmt.Errorf("%s (%s): %w", where, m.kind, err)
+	}
+	var top int
+	if m.isRoot() {
+		top, err = unix.Open(l.c.rec.Rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	} else {
+		top, err = l.root.path(m.spec.Destination)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", where, err)
+	}
+	if err := m.opt.apply(top); err != nil {
+		unix.Close(top)
+		return fmt.Errorf("%s: %w", where, err)
+	}
+	if !m.isRoot() {
+		return unix.Close(top)
+	}
+	unix.Close(l.root.fd)
+	l.root.fd = top
+	return setattr(top, true, attrs{}, unix.MS_PRIVATE)
+}
+
+// terminal makes the terminal, puts it at /dev/console and sends its master away.
+func (l *launch) terminal(p *specs.Process) error {
+	uid := hostOr(l.spec.Linux.UIDMappings, p.User.UID)
+	t, err := openTerminal(l.root, uid, -1, p.ConsoleSize)
+	if err != nil {
+		return err
+	}
+	l.term = t
+	tree, err := unix.OpenTree(t.slave, "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("mount /dev/console: %w", err)
+	}
+	defer unix.Close(tree)
+	target, err := l.root.touch("/dev/console")
+	if err != nil {
+		return fmt.Errorf("mount /dev/console: %w", err)
+	}
+	defer unix.Close(target)
+	if err := moveTo(tree, target); err != nil {
+		return fmt.Errorf("mount /dev/console: %w", err)
+	}
+	if l.opt.ConsoleSocket == "" {
+		return nil
+	}
+	err = l.onHost(func() error { return sendTerminal(l.opt.ConsoleSocket, t) })
+	unix.Close(l.term.master)
+	l.term.master = -1
+	return err
+}
+
+// hostOr is hostID for a container that may have no mappings.
+func hostOr(maps []specs.LinuxIDMapping, id uint32) int {
+	if len(maps) == 0 {
+		return int(id)
+	}
+	return hostID(maps, id)
+}
+
+// sendTerminal sends the master to who listens at the console socket.
+func sendTerminal(socket string, t terminal) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("make socket: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: socket}); err != nil {
+		return fmt.Errorf("connect to console socket %s: %w", socket, err)
+	}
+	if err := unix.Sendmsg(fd, []byte(t.name), unix.UnixRights(t.master), nil, unix.MSG_NOSIGNAL); err != nil {
+		return fmt.Errorf("send terminal to %s: %w", socket, err)
+	}
+	return nil
+}
+
+// openProcess opens what the process needs of the container's files while no
+// magic link can be in the way: its directory (CVE-2024-21626) and its program.
+func (l *launch) openProcess(cmd command) error {
+	p := l.spec.Process
+	var err error
+	if l.cwd, err = l.root.mkdirAll(p.Cwd, 0o755); err != nil {
+		return fmt.Errorf("open cwd %s: %w", p.Cwd, err)
+	}
+	l.exe = openProgram(l.root, p, cmd)
+	return nil
+}
+
+// openProgram opens the file that will be executed, -1 if it cannot be read.
+func openProgram(r rootfs, p *specs.Process, cmd command) int {
+	path := cmd.paths[0]
+	if !strings.HasPrefix(path, "/") {
+		path = p.Cwd + "/" + path
+	}
+	fd, err := r.open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return -1
+	}
+	return fd
+}
+
+var rootPropagations = map[string]uint64{
+	"": 0, "private": 0, "rprivate": 0,
+	"shared": unix.MS_SHARED, "rshared": unix.MS_SHARED, "slave": unix.MS_SLAVE, "rslave": unix.MS_SLAVE,
+	"unbindable": unix.MS_UNBINDABLE, "runbindable": unix.MS_UNBINDABLE,
+}
+
+// pivot makes the root the root, of the init too, and lets go of the host's mounts.
+func (l *launch) pivot() error {
+	prop, ok := rootPropagations[l.spec.Linux.RootfsPropagation]
+	if !ok {
+		return fmt.Errorf("rootfsPropagation %q: unknown", l.spec.Linux.RootfsPropagation)
+	}
+	if err := unix.Fchdir(l.root.fd); err != nil {
+		return fmt.Errorf("change directory to root: %w", err)
+	}
+	// pivot_root moves everybody in the namespace whose root was the old one.
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("pivot root: %w", err)
+	}
+	// The old root is now on top of the new one, at the same place.
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("unmount old root: %w", err)
+	}
+	if err := unix.Chdir("/"); err != nil {
+		return fmt.Errorf("change directory to new root: %w", err)
+	}
+	if err := setattr(l.root.fd, false, attrs{}, prop); err != nil {
+		return fmt.Errorf("set rootfsPropagation: %w", err)
+	}
+	return nil
+}

@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -58,14 +57,19 @@ func capabilityBits(names []string) uint64 {
 	return bits
 }
 
+// lastCapability asks the kernel, rather than a file whose path may be the container's.
 func lastCapability() uint64 {
-	b, err := readFile("/proc/sys/kernel/cap_last_cap")
-	if err == nil {
-		if n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 6); err == nil {
-			return n
+	for c := uint64(unix.CAP_LAST_CAP); ; c++ {
+		if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(c)+1, 0, 0, 0); err != nil || c == 62 {
+			for c > 0 {
+				if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(c), 0, 0, 0); err == nil {
+					break
+				}
+				c--
+			}
+			return c
 		}
 	}
-	return unix.CAP_LAST_CAP
 }
 
 // data puts the two struct __user_cap_data_struct of capset into the program.

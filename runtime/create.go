@@ -339,9 +339,7 @@ func (l *launch) proceed(cmd command, env []string) error {
 	if l.exe >= 0 {
 		fds = append(fds, l.exe)
 		next++
-		// From here on /proc/PID/exe is the container's own file. Needs
-		// CAP_SYS_RESOURCE in the first user namespace.
-		p.add("", unix.SYS_PRCTL, unix.PR_SET_MM, unix.PR_SET_MM_EXE_FILE, uint64(next)).flags = anyError
+		p.becomeFile(next)
 	}
 	p.add("close descriptors", unix.SYS_CLOSE_RANGE, uint64(free), 1<<32-1, 0)
 	id := identity{process: l.spec.Process, command: cmd, env: env, userns: l.ns.all()&unix.CLONE_NEWUSER != 0}

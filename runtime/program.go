@@ -236,6 +236,19 @@ func (p *program) discard() {
 	}
 }
 
+// becomeFile adds the step that makes /proc/PID/exe another file, the one that
+// fd is open on: from then on the runtime's own binary cannot be reached
+// through the process (CVE-2019-5736). The kernel refuses it while anything of
+// the old file is mapped, so discard goes before. It needs CAP_SYS_ADMIN or
+// CAP_CHECKPOINT_RESTORE in the process's user namespace.
+func (p *program) becomeFile(fd int) {
+	// struct prctl_mm_map, Linux 3.18. Only exe_fd is meant; the addresses must
+	// be the process's, in their order.
+	at := p.base
+	m := p.words(at, at+1, at, at+1, at+2, at+2, at, at, at, at, at, 0, uint64(uint32(fd))<<32)
+	p.add("", unix.SYS_PRCTL, unix.PR_SET_MM, unix.PR_SET_MM_MAP, m, 13*8, 0).flags = anyError
+}
+
 // clone starts a child that runs the program from the address first.
 // Preconditions: every signal is blocked on this thread, which is locked.
 func (p *program) clone(args *cloneArgs, first uint64) (int, error) {

@@ -1,3 +1,6 @@
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command berth-runtime is an OCI runtime with runc's command line.
 package main
 

@@ -1,0 +1,304 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strconv"
+
+	"github.com/berthrun/berth/runtime/internal/nofile"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// ExecOptions are the parts of exec that are not in the process's description.
+type ExecOptions struct {
+	PidFile       string
+	ConsoleSocket string
+	PreserveFDs   int
+	// Detach says that nobody will attend the process: a terminal needs a
+	// console socket then.
+	Detach bool
+}
+
+// Process is the configuration's process without what is the init's alone: a
+// base for the process of an Exec.
+func (c *Container) Process() (*specs.Process, error) {
+	s, err := c.spec()
+	if err != nil {
+		return nil, err
+	}
+	return s.Process, nil
+}
+
+// Exec starts one more process in a container that runs or waits for its start.
+func (c *Container) Exec(ctx context.Context, process *specs.Process, opt *ExecOptions) (*Child, error) {
+	if err := checkProcess(process); err != nil {
+		return nil, err
+	}
+	e := &entry{ctx: ctx, c: c, process: process, sock: -1, theirs: -1, initFD: -1, cgroupFD: -1, cwd: -1, exe: -1, pidfd: -1,
+		root: rootfs{fd: -1}, term: terminal{-1, -1, ""}}
+	if opt != nil {
+		e.opt = *opt
+	}
+	if process.Terminal && e.opt.Detach && e.opt.ConsoleSocket == "" {
+		return nil, fmt.Errorf("cannot allocate tty if runc will detach without setting console socket")
+	}
+	if process.ApparmorProfile != "" {
+		return nil, &UnsupportedError{Feature: "apparmor profile " + process.ApparmorProfile}
+	}
+	defer e.close()
+	if err := e.run(); err != nil {
+		if e.pid > 0 {
+			unix.Kill(e.pid, unix.SIGKILL)
+			reap(e.pid) //nolint:errcheck // the failure itself is the one to tell
+		}
+		return nil, err
+	}
+	ch := &Child{Pid: e.pid, Master: e.term.master}
+	e.term.master = -1
+	return ch, nil
+}
+
+// entry is one exec on its way.
+type entry struct {
+	ctx     context.Context //nolint:containedctx // of the one call that this value lives for
+	opt     ExecOptions
+	c       *Container
+	process *specs.Process
+	prog    *program
+	root    rootfs
+	term    terminal
+
+	initFD, cgroupFD, cwd, exe int
+	sock, theirs               int
+	pid, pidfd                 int
+}
+
+func (e *entry) close() {
+	for _, fd := range []*int{&e.sock, &e.theirs, &e.initFD, &e.cgroupFD, &e.cwd, &e.exe, &e.pidfd, &e.root.fd, &e.term.master, &e.term.slave} {
+		if *fd >= 0 {
+			unix.Close(*fd)
+			*fd = -1
+		}
+	}
+	if e.prog != nil {
+		e.prog.close()
+		e.prog = nil
+	}
+}
+
+func (e *entry) run() error {
+	for fd := 3; fd < 3+e.opt.PreserveFDs; fd++ {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+			return fmt.Errorf("preserve descriptor %d: %w", fd, err)
+		}
+	}
+	var err error
+	if e.initFD, err = e.c.pidfd(); err != nil {
+		return fmt.Errorf("cannot exec in a stopped container: %w", err)
+	}
+	spec, err := e.c.spec()
+	if err != nil {
+		return err
+	}
+	// The pidfd, held since before, makes sure that this is still the init.
+	path := "/proc/" + strconv.Itoa(e.c.rec.Pid) + "/root"
+	if e.root.fd, err = unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	if err := unix.PidfdSendSignal(e.initFD, 0, nil, 0); err != nil {
+		return fmt.Errorf("cannot exec in a stopped container: %w", ErrStopped)
+	}
+	cmd, err := e.root.lookup(e.process)
+	if err != nil {
+		return err
+	}
+	if e.cwd, err = e.root.open(e.process.Cwd, unix.O_PATH|unix.O_DIRECTORY, 0); err != nil {
+		return fmt.Errorf("change directory to %s: %w", e.process.Cwd, err)
+	}
+	e.exe = openProgram(e.root, e.process, cmd)
+	if err := e.terminal(spec); err != nil {
+		return err
+	}
+	if e.c.rec.Cgroup != "" {
+		if e.cgroupFD, err = (cgroup{e.c.rec.Cgroup}).open(); err != nil {
+			return err
+		}
+	}
+	if e.prog, err = newProgram(stringBytes(e.process)); err != nil {
+		return err
+	}
+	first, err := e.write(spec, cmd)
+	if err != nil {
+		return err
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: its children are born in the container's pid namespace
+		done <- e.clone(first)
+	}()
+	if err := <-done; err != nil {
+		return err
+	}
+	return e.await(spec)
+}
+
+// terminal makes the process's terminal in the container's devpts.
+func (e *entry) terminal(spec *specs.Spec) error {
+	if !e.process.Terminal {
+		return nil
+	}
+	var err error
+	uid := hostOr(spec.Linux.UIDMappings, e.process.User.UID)
+	if e.term, err = openTerminal(e.root, uid, -1, e.process.ConsoleSize); err != nil {
+		return err
+	}
+	if e.opt.ConsoleSocket == "" {
+		return nil
+	}
+	err = sendTerminal(e.opt.ConsoleSocket, e.term)
+	unix.Close(e.term.master)
+	e.term.master = -1
+	return err
+}
+
+// write writes the whole program of the process. Its descriptors from sock on:
+// the pair's end, the init's pidfd, then cwd, slave and program.
+func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
+	sock := 3 + e.opt.PreserveFDs
+	places := []*int{&e.theirs, &e.initFD, &e.cwd}
+	slave, exe := -1, -1
+	if e.term.slave >= 0 {
+		slave = sock + len(places)
+		places = append(places, &e.term.slave)
+	}
+	if e.exe >= 0 {
+		exe = sock + len(places)
+		places = append(places, &e.exe)
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("make socket pair: %w", err)
+	}
+	e.sock, e.theirs = pair[0], pair[1]
+	p := e.prog
+	p.onFailure(sock)
+	first = p.here()
+	for i, fd := range places {
+		if *fd, err = moveUp(*fd, sock+len(places)); err != nil {
+			return 0, err
+		}
+		p.add("place descriptor", unix.SYS_DUP3, uint64(*fd), uint64(sock+i), unix.O_CLOEXEC)
+	}
+	p.add("close descriptors", unix.SYS_CLOSE_RANGE, uint64(sock+len(places)), 1<<32-1, 0)
+	p.discard()
+	// The program's file takes our place before the container can see more of
+	// us than a pid.
+	if exe >= 0 {
+		p.becomeFile(exe)
+	}
+	user := e.c.rec.Namespaces&unix.CLONE_NEWUSER != 0
+	if user {
+		p.recvGo(sock) // the hard limits are raised
+	}
+	p.add("join namespaces", unix.SYS_SETNS, uint64(sock+1), e.c.rec.Namespaces&^unix.CLONE_NEWPID)
+	if user {
+		p.add("become root of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
+		p.add("become root of the user namespace", unix.SYS_SETRESUID, 0, 0, 0)
+	}
+	if exe >= 0 && user {
+		p.becomeFile(exe)
+	}
+	p.add("change directory to "+e.process.Cwd, unix.SYS_FCHDIR, uint64(sock+2))
+	p.add("", unix.SYS_SETSID).flags = anyError
+	if slave >= 0 {
+		for fd := range uint64(3) {
+			p.add("set terminal", unix.SYS_DUP3, uint64(slave), fd, 0)
+		}
+		p.add("set controlling terminal", unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
+	}
+	p.add("close descriptors", unix.SYS_CLOSE_RANGE, uint64(sock+1), 1<<32-1, 0)
+	id := identity{process: e.process, command: cmd, userns: user}
+	id.env = processEnv(e.process, e.root.home(e.process.User.UID))
+	if id.filter, id.flags, err = compileSeccomp(spec.Linux.Seccomp); err != nil {
+		return 0, err
+	}
+	if n := nofile.AtStart(); n.Max != 0 {
+		id.nofile = &unix.Rlimit{Cur: n.Cur, Max: n.Max}
+	}
+	id.prepare(p)
+	id.finish(p)
+	return first, nil
+}
+
+// clone starts the process in the container's pid namespace and cgroup.
+func (e *entry) clone(first uint64) error {
+	if err := blockSignals(); err != nil {
+		return err
+	}
+	if e.c.rec.Namespaces&unix.CLONE_NEWPID != 0 {
+		if err := unix.Setns(e.initFD, unix.CLONE_NEWPID); err != nil {
+			return fmt.Errorf("join pid namespace: %w", err)
+		}
+	}
+	pidfd := e.prog.words(0)
+	args := cloneArgs{flags: unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD), pidfd: pidfd}
+	if e.cgroupFD >= 0 {
+		args.flags |= unix.CLONE_INTO_CGROUP
+		args.cgroup = uint64(e.cgroupFD)
+	}
+	pid, err := e.prog.clone(&args, first)
+	if err != nil {
+		return fmt.Errorf("clone process: %w", err)
+	}
+	e.pid, e.pidfd = pid, int(e.prog.load32(pidfd))
+	unix.Close(e.theirs)
+	e.theirs = -1
+	return nil
+}
+
+// await tells the process what it waits for, and waits for its execve.
+func (e *entry) await(spec *specs.Spec) error {
+	if e.c.rec.Namespaces&unix.CLONE_NEWUSER != 0 {
+		if err := raiseLimits(e.pid, e.process.Rlimits); err != nil {
+			return err
+		}
+		if err := unix.Send(e.sock, []byte{1}, unix.MSG_NOSIGNAL); err != nil {
+			return fmt.Errorf("start process: %w", err)
+		}
+	}
+	score := e.process.OOMScoreAdj
+	if score == nil && spec.Process != nil {
+		score = spec.Process.OOMScoreAdj
+	}
+	if score != nil {
+		l := launch{pid: e.pid}
+		if err := l.writeProc("oom_score_adj", strconv.Itoa(*score)); err != nil {
+			return err
+		}
+	}
+	_, fds, err := receive(e.sock)
+	closeAll(fds)
+	if err != nil {
+		return err
+	}
+	return writePidFile(e.opt.PidFile, e.pid)
+}
+
+// ProcessLike makes the description of a process that is run with the args
+// beside another one, as exec without a --process file does it: with its
+// environment, directory, user and rights.
+func ProcessLike(base *specs.Process, args []string) *specs.Process {
+	p := *base
+	p.Args = args
+	p.Env = slices.Clone(base.Env)
+	p.Terminal, p.ConsoleSize = false, nil
+	p.CommandLine = ""
+	if c := base.Capabilities; c != nil {
+		caps := *c
+		p.Capabilities = &caps
+	}
+	return &p
+}

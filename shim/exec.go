@@ -67,8 +67,9 @@ func (s *shim) newExec(r *request, a wire.ExecArgs) (x *execution, err error) {
 	}()
 	base := filepath.Join(s.dir, "exec-"+x.id)
 	x.process, x.logFile, x.pidFile = base+".json", base+".log", base+".pid"
+	fields := [...]string{"stdin", "stdout", "stderr"}
 	for i, index := range []*int{a.Stdin, a.Stdout, a.Stderr} {
-		f, err := r.take(index, "file")
+		f, err := r.take(index, fields[i])
 		if err != nil {
 			return x, err
 		}

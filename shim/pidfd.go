@@ -2,9 +2,11 @@ package shim
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,16 +57,33 @@ func ended(fd int) bool {
 	}
 }
 
+// reapTime is how long the parent of an ended process may take to wait for it.
+const reapTime = 5 * time.Second
+
 // status returns how an ended process that was nobody's child here has ended,
 // as the kernel keeps it for the holders of a pidfd: PIDFD_INFO_EXIT, since
-// Linux 6.15. ok is false where the kernel does not tell.
+// Linux 6.15. It is there once the parent has reaped the process, which the
+// pidfd tells by POLLHUP. ok is false where the kernel does not tell.
 func (p *process) status() (ws unix.WaitStatus, ok bool) {
-	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
-	var err error
-	if control(p.f, func(fd int) { err = unix.IoctlPidfdInfo(fd, &info) }) != nil || err != nil {
-		return 0, false
+	deadline := time.Now().Add(reapTime)
+	for {
+		info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+		var err error
+		cerr := control(p.f, func(fd int) {
+			if err = unix.IoctlPidfdInfo(fd, &info); info.Mask&unix.PIDFD_INFO_EXIT == 0 || err != nil {
+				poll := []unix.PollFd{{Fd: int32(fd)}} // POLLHUP only
+				_, _ = unix.Poll(poll, int(time.Until(deadline).Milliseconds()))
+			}
+		})
+		switch {
+		case cerr != nil, errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EINVAL):
+			return 0, false
+		case err == nil && info.Mask&unix.PIDFD_INFO_EXIT != 0:
+			return unix.WaitStatus(info.Exit_code), true
+		case time.Now().After(deadline):
+			return 0, false
+		}
 	}
-	return unix.WaitStatus(info.Exit_code), info.Mask&unix.PIDFD_INFO_EXIT != 0
 }
 
 // control runs fn with f's descriptor, without (*os.File).Fd's side effect of

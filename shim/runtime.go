@@ -102,7 +102,7 @@ func startCode(err error) int {
 		return container.ExitBerth
 	case strings.Contains(text, "not found"), strings.Contains(text, "no such file"):
 		return container.ExitNotFound
-	case strings.Contains(text, "permission denied"), strings.Contains(text, "exec format error"),
+	case strings.Contains(text, "permission denied"), strings.Contains(text, "not permitted"), strings.Contains(text, "exec format error"),
 		strings.Contains(text, "is a directory"), strings.Contains(text, "not a directory"):
 		return container.ExitCannotRun
 	}

@@ -143,7 +143,7 @@ func (v *server) handle(c *client, msg []byte, files []*os.File) error {
 	}
 	r := &request{Call: call, client: c, files: files}
 	reply, err := h(v, r)
-	r.closeUnused()
+	closeFiles(files)
 	if r.replied || reply == nil && err == nil {
 		return nil
 	}
@@ -170,20 +170,21 @@ func (r *request) args(v any) error {
 	return nil
 }
 
-// take returns the passed descriptor at index, which is the caller's then.
+// take returns a duplicate of the passed descriptor at index: two fields may
+// name the same one.
 func (r *request) take(index *int, field string) (*os.File, error) {
 	if index == nil {
 		return nil, nil
 	}
-	if *index < 0 || *index >= len(r.files) || r.files[*index] == nil {
+	if *index < 0 || *index >= len(r.files) {
 		return nil, invalid(field)
 	}
-	f := r.files[*index]
-	r.files[*index] = nil
-	return f, nil
+	fd, err := unix.FcntlInt(rawFD(r.files[*index]), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", field, err)
+	}
+	return os.NewFile(uintptr(fd), field), nil
 }
-
-func (r *request) closeUnused() { closeFiles(r.files) }
 
 func closeFiles(files []*os.File) {
 	for _, f := range files {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"time"
 
@@ -113,7 +114,7 @@ const gcPercent = 10
 // prepare does what both kinds of start have in common.
 func (s *shim) prepare(nameOrID string, in *notify.Inherited) error {
 	var err error
-	if s.rec, err = s.store.Load(nameOrID); err != nil {
+	if s.rec, err = s.store.LoadStarting(nameOrID); err != nil {
 		return err
 	}
 	if s.lock, err = s.store.Hold(s.rec.ID); err != nil {
@@ -189,12 +190,12 @@ func (s *shim) supervise() int {
 	for _, st := range s.streams {
 		s.pumps.Go(func() { _ = st.pump(s.log) })
 	}
-	s.tell(notify.Ready, notify.Status(fmt.Sprintf("running, pid %d", s.init.pid)))
 	s.mu.Lock()
 	s.running = true
 	stopping := s.stopping
 	s.mu.Unlock()
 	s.server.open()
+	s.tell(notify.Ready, notify.Status("running, pid "+strconv.Itoa(s.init.pid)))
 	if stopping {
 		s.sendStop()
 	}

@@ -1,10 +1,285 @@
 package runtime
 
+//go:generate go run syscalls_gen.go
+
 import (
+	"fmt"
+	"sort"
+	"strings"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
+// syscallNumber is a row of the tables in syscalls_table.go, which are sorted by name.
+type syscallNumber struct {
+	name string
+	nr   uint32
+}
+
+// abi is one way to call the kernel: what seccomp calls an architecture.
+type abi struct {
+	audit uint32
+	table []syscallNumber
+	x32   bool // calls are told by a bit in their number
+}
+
+const x32Bit = 0x40000000
+
+// abisOf are the ways to call the kernel on each machine, the native one first.
+var abisOf = map[string][]struct {
+	name specs.Arch
+	abi  abi
+}{
+	"amd64": {
+		{specs.ArchX86_64, abi{audit: unix.AUDIT_ARCH_X86_64, table: syscallsamd64}},
+		{specs.ArchX86, abi{audit: unix.AUDIT_ARCH_I386, table: syscalls386}},
+		{specs.ArchX32, abi{audit: unix.AUDIT_ARCH_X86_64, table: syscallsamd64, x32: true}},
+	},
+	"arm64": {
+		{specs.ArchAARCH64, abi{audit: unix.AUDIT_ARCH_AARCH64, table: syscallsarm64}},
+		{specs.ArchARM, abi{audit: unix.AUDIT_ARCH_ARM, table: syscallsarm}},
+	},
+}
+
+// x32Numbers are the calls whose x32 number is not x86_64's.
+var x32Numbers = map[string]uint32{
+	"rt_sigaction": 512, "rt_sigreturn": 513, "ioctl": 514, "readv": 515, "writev": 516, "recvfrom": 517,
+	"sendmsg": 518, "recvmsg": 519, "execve": 520, "ptrace": 521, "rt_sigpending": 522, "rt_sigtimedwait": 523,
+	"rt_sigqueueinfo": 524, "sigaltstack": 525, "timer_create": 526, "mq_notify": 527, "kexec_load": 528,
+	"waitid": 529, "set_robust_list": 530, "get_robust_list": 531, "vmsplice": 532, "move_pages": 533,
+	"preadv": 534, "pwritev": 535, "rt_tgsigqueueinfo": 536, "recvmmsg": 537, "sendmmsg": 538,
+	"process_vm_readv": 539, "process_vm_writev": 540, "setsockopt": 541, "getsockopt": 542, "io_setup": 543,
+	"io_submit": 544, "execveat": 545, "preadv2": 546, "pwritev2": 547,
+}
+
+// number looks a system call up by its name.
+func (a *abi) number(name string) (uint32, bool) {
+	i := sort.Search(len(a.table), func(i int) bool { return a.table[i].name >= name })
+	if i == len(a.table) || a.table[i].name != name {
+		return 0, false
+	}
+	nr := a.table[i].nr
+	if a.x32 {
+		if n, ok := x32Numbers[name]; ok {
+			nr = n
+		}
+		nr |= x32Bit
+	}
+	return nr, true
+}
+
+// What a filter returns, from linux/seccomp.h.
+const (
+	retKillProcess = 0x80000000
+	retKillThread  = 0x00000000
+	retTrap        = 0x00030000
+	retErrno       = 0x00050000
+	retTrace       = 0x7ff00000
+	retLog         = 0x7ffc0000
+	retAllow       = 0x7fff0000
+)
+
+// retOf is what a filter returns for an action.
+func retOf(a specs.LinuxSeccompAction, errno *uint) (uint32, error) {
+	data := uint32(unix.EPERM)
+	if errno != nil {
+		data = uint32(*errno) & 0xffff
+	}
+	switch a {
+	case specs.ActKill, specs.ActKillThread:
+		return retKillThread, nil
+	case specs.ActKillProcess:
+		return retKillProcess, nil
+	case specs.ActTrap:
+		return retTrap, nil
+	case specs.ActErrno:
+		return retErrno | data, nil
+	case specs.ActTrace:
+		return retTrace | data, nil
+	case specs.ActAllow:
+		return retAllow, nil
+	case specs.ActLog:
+		return retLog, nil
+	case specs.ActNotify:
+		return 0, &UnsupportedError{Feature: "seccomp action " + string(a)}
+	}
+	return 0, fmt.Errorf("seccomp: unknown action %q", a)
+}
+
+// filterFlags are the flags of seccomp(2), linux/seccomp.h.
+var filterFlags = map[specs.LinuxSeccompFlag]uint64{
+	specs.LinuxSeccompFlagLog:              unix.SECCOMP_FILTER_FLAG_LOG,
+	specs.LinuxSeccompFlagSpecAllow:        unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+	specs.LinuxSeccompFlagWaitKillableRecv: unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+	"SECCOMP_FILTER_FLAG_TSYNC":            0, // the process has one thread
+}
+
+// compileSeccomp compiles linux.seccomp for the machine that this is.
 func compileSeccomp(s *specs.LinuxSeccomp) ([]unix.SockFilter, uint64, error) {
-	return nil, 0, nil
+	if s == nil {
+		return nil, 0, nil
+	}
+	if s.ListenerPath != "" {
+		return nil, 0, &UnsupportedError{Feature: "seccomp listenerPath"}
+	}
+	flags := uint64(unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW)
+	if s.Flags != nil {
+		flags = 0
+		for _, f := range s.Flags {
+			bit, ok := filterFlags[f]
+			if !ok {
+				return nil, 0, fmt.Errorf("seccomp: unknown flag %q", f)
+			}
+			flags |= bit
+		}
+	}
+	prog, err := compileFor(s, machine)
+	return prog, flags, err
+}
+
+// compileFor compiles a profile for a machine.
+func compileFor(s *specs.LinuxSeccomp, machine string) ([]unix.SockFilter, error) {
+	abis, err := abisFor(s.Architectures, machine)
+	if err != nil {
+		return nil, err
+	}
+	deflt, err := retOf(s.DefaultAction, s.DefaultErrnoRet)
+	if err != nil {
+		return nil, err
+	}
+	var a assembler
+	blocks := make([]int, len(abis))
+	for i := len(abis) - 1; i >= 0; i-- {
+		rules, err := rulesFor(&abis[i], s)
+		if err != nil {
+			return nil, err
+		}
+		blocks[i] = a.block(rules, deflt, newerThan(s, rules, deflt))
+	}
+	return a.finish(abis, blocks)
+}
+
+// abisFor are the machine's ways to call the kernel that the profile names; the
+// native one always, what other machines have never.
+func abisFor(names []specs.Arch, machine string) ([]abi, error) {
+	for _, n := range names {
+		if !strings.HasPrefix(string(n), "SCMP_ARCH_") {
+			return nil, fmt.Errorf("seccomp: unknown architecture %q", n)
+		}
+	}
+	all := abisOf[machine]
+	if len(all) == 0 {
+		return nil, &UnsupportedError{Feature: "seccomp on " + machine}
+	}
+	list := []abi{all[0].abi}
+	for _, o := range all[1:] {
+		for _, n := range names {
+			if n == o.name {
+				list = append(list, o.abi)
+				break
+			}
+		}
+	}
+	return list, nil
+}
+
+// rule is what happens to one system call: the first condition that holds
+// decides, then otherwise.
+type rule struct {
+	nr        uint32
+	cases     []ruleCase
+	otherwise uint32
+	final     bool // otherwise was said by the profile, not by its default
+}
+
+type ruleCase struct {
+	args []specs.LinuxSeccompArg
+	ret  uint32
+}
+
+// rulesFor sorts the profile's rules by system call. Calls that the tables do
+// not know are passed over: an older kernel has none of them, a newer one gets
+// newerThan's answer.
+func rulesFor(a *abi, s *specs.LinuxSeccomp) ([]rule, error) {
+	deflt, err := retOf(s.DefaultAction, s.DefaultErrnoRet)
+	if err != nil {
+		return nil, err
+	}
+	index := make(map[uint32]int)
+	var rules []rule
+	for i := range s.Syscalls {
+		call := &s.Syscalls[i]
+		ret, err := retOf(call.Action, call.ErrnoRet)
+		if err != nil {
+			return nil, err
+		}
+		cases, err := casesOf(call.Args, ret)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range call.Names {
+			nr, ok := a.number(name)
+			if !ok {
+				continue
+			}
+			at, ok := index[nr]
+			if !ok {
+				at = len(rules)
+				index[nr] = at
+				rules = append(rules, rule{nr: nr, otherwise: deflt})
+			}
+			r := &rules[at]
+			if len(cases) > 0 {
+				r.cases = append(r.cases, cases...)
+			} else if !r.final {
+				r.otherwise, r.final = ret, true
+			}
+		}
+	}
+	sort.Slice(rules, func(i, j int) bool { return rules[i].nr < rules[j].nr })
+	return rules, nil
+}
+
+// casesOf turns a rule's conditions into cases: all of them must hold, except
+// that two on the same argument are alternatives, as every runtime that came
+// from libseccomp reads them.
+func casesOf(args []specs.LinuxSeccompArg, ret uint32) ([]ruleCase, error) {
+	var count [6]int
+	twice := false
+	for _, a := range args {
+		if a.Index > 5 {
+			return nil, fmt.Errorf("seccomp: no argument %d", a.Index)
+		}
+		switch a.Op {
+		case specs.OpNotEqual, specs.OpLessThan, specs.OpLessEqual, specs.OpEqualTo, specs.OpGreaterEqual,
+			specs.OpGreaterThan, specs.OpMaskedEqual:
+		default:
+			return nil, fmt.Errorf("seccomp: unknown operator %q", a.Op)
+		}
+		count[a.Index]++
+		twice = twice || count[a.Index] > 1
+	}
+	if len(args) == 0 {
+		return nil, nil
+	}
+	if !twice {
+		return []ruleCase{{args, ret}}, nil
+	}
+	cases := make([]ruleCase, len(args))
+	for i := range args {
+		cases[i] = ruleCase{args[i : i+1], ret}
+	}
+	return cases, nil
+}
+
+// newerThan says from which number on calls are unknown to the profile rather
+// than refused by it. Programs fall back on ENOSYS and not on EPERM, so those
+// get ENOSYS. A profile that lets through what it does not know has none.
+func newerThan(s *specs.LinuxSeccomp, rules []rule, deflt uint32) uint32 {
+	if len(rules) == 0 || deflt == retAllow || deflt == retLog || deflt&0xffff0000 == retTrace ||
+		deflt == retErrno|uint32(unix.ENOSYS) {
+		return 0
+	}
+	return rules[len(rules)-1].nr + 1
 }

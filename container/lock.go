@@ -28,8 +28,20 @@ func (s *Store) Hold(id string) (*Lock, error) { return s.lock(id, tryShared) }
 // while a shim or another such verb holds it.
 func (s *Store) Lock(id string) (*Lock, error) { return s.lock(id, tryExclusive) }
 
-func (s *Store) lock(id string, how int) (*Lock, error) {
-	l, err := lockDir(s.Dir(id), how)
+// HoldRun takes the shared lock on the directory of the current run, under
+// which a client connects to the control socket. ErrNotExist where there is no
+// run, ErrInUse where it is ending.
+func (s *Store) HoldRun(id string) (*Lock, error) { return lock(s.RunDir(id), id, tryShared) }
+
+// EndRun waits for the clients that are connecting and takes the run's
+// directory for the shim alone: nobody connects any more. The shim answers who
+// is in the queue and removes the directory.
+func (s *Store) EndRun(id string) (*Lock, error) { return lock(s.RunDir(id), id, lockExclusive) }
+
+func (s *Store) lock(id string, how int) (*Lock, error) { return lock(s.Dir(id), id, how) }
+
+func lock(dir, id string, how int) (*Lock, error) {
+	l, err := lockDir(dir, how)
 	switch {
 	case errors.Is(err, syscall.EWOULDBLOCK):
 		return nil, fmt.Errorf("lock container %s: %w", id, ErrInUse)

@@ -27,6 +27,9 @@ type UnitState struct {
 func StateOf(u UnitState, started *Started, exit *Exit) State {
 	switch u.Active {
 	case "active", "reloading":
+		if started == nil && exit != nil {
+			return Exited // over: systemd has not heard of it yet
+		}
 		return Running
 	case "activating":
 		if started != nil {

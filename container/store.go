@@ -52,49 +52,88 @@ func (s *Store) RunDir(id string) string { return filepath.Join(s.run, id) }
 func (s *Store) Control(id string) string     { return filepath.Join(s.run, "ctl", id) }
 func (s *Store) ControlAt(name string) string { return filepath.Join(s.run, "ctl@", name) }
 
-// Create makes the directory of r and commits it by one rename: until then no
-// reader sees the container, afterwards it is complete. fill writes the other
-// files into the directory it is given. ErrExists where the name is taken.
-func (s *Store) Create(r *Record, fill func(dir string) error) (err error) {
-	if err := CheckName(r.Name); err != nil {
+// Create makes a container: its directory is prepared and committed in one go.
+// fill writes the other files into the directory it is given. ErrExists where
+// the name is taken.
+func (s *Store) Create(r *Record, fill func(dir string) error) error {
+	p, err := s.Prepare(r, fill)
+	if err != nil {
 		return err
 	}
-	tmp := filepath.Join(s.containers(), ".new-"+r.ID)
+	defer p.Close()
+	return s.Commit(r.ID)
+}
+
+// Pending is a container that is complete on disk and not there yet for
+// anybody. Whoever starts it commits it, by [Store.Commit]; if that never
+// happens it vanishes with the Pending, or with its maker's life.
+type Pending struct {
+	s      *Store
+	record *Record
+	lock   *Lock
+}
+
+// Prepare makes the directory of r under a name that no reader looks at.
+func (s *Store) Prepare(r *Record, fill func(dir string) error) (_ *Pending, err error) {
+	if err := CheckName(r.Name); err != nil {
+		return nil, err
+	}
+	tmp := s.pending(r.ID)
 	if err := mkdirIn(tmp); err != nil {
-		return fmt.Errorf("create container %s: %w", r.Name, err)
+		return nil, fmt.Errorf("create container %s: %w", r.Name, err)
 	}
 	lock, err := lockDir(tmp, lockExclusive)
 	if err != nil {
-		return fmt.Errorf("create container %s: %w", r.Name, err)
+		return nil, fmt.Errorf("create container %s: %w", r.Name, err)
 	}
-	defer lock.Close()
+	p := &Pending{s, r, lock}
 	defer func() {
 		if err != nil {
-			os.RemoveAll(tmp)
+			p.Close()
 		}
 	}()
 	if err := s.claimName(r.Name, r.ID); err != nil {
-		return err
+		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			s.dropName(r.Name, r.ID)
-		}
-	}()
 	if fill != nil {
 		if err := fill(tmp); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	// A container that goes away by itself is worth no wait for the disk.
 	if err := writeJSON(filepath.Join(tmp, RecordFile), r, !r.AutoRemove); err != nil {
-		return err
+		return nil, err
 	}
-	if err := os.Rename(tmp, s.Dir(r.ID)); err != nil {
-		return fmt.Errorf("create container %s: %w", r.Name, err)
-	}
-	return nil
+	return p, nil
 }
+
+// Close removes what Prepare made unless it was committed.
+func (p *Pending) Close() error {
+	defer p.lock.Close()
+	tmp := p.s.pending(p.record.ID)
+	if !exists(tmp) {
+		return nil // committed
+	}
+	p.s.dropName(p.record.Name, p.record.ID)
+	return os.RemoveAll(tmp)
+}
+
+// Commit makes a prepared container one that is there, by one rename. A
+// container that is there already is no error.
+func (s *Store) Commit(id string) error {
+	err := os.Rename(s.pending(id), s.Dir(id))
+	if err == nil || errors.Is(err, fs.ErrNotExist) && exists(s.Dir(id)) {
+		return nil
+	}
+	return fmt.Errorf("create container %s: %w", id, err)
+}
+
+func (s *Store) pending(id string) string { return filepath.Join(s.containers(), pendingPrefix+id) }
+
+const (
+	pendingPrefix = ".new-"
+	removedPrefix = ".rm-"
+)
 
 // mkdirIn makes dir, and its parents where they are missing, for root alone.
 func mkdirIn(dir string) error {
@@ -148,7 +187,7 @@ func (s *Store) dropStaleName(name string) (bool, error) {
 	}
 	// Look at the unfinished directory first: a create that commits between
 	// the two looks is seen by the second.
-	making := held(filepath.Join(s.containers(), ".new-"+id))
+	making := held(s.pending(id))
 	if making || exists(s.Dir(id)) {
 		return false, nil
 	}
@@ -219,6 +258,17 @@ func (s *Store) find(nameOrID string) (string, error) {
 	return found, nil
 }
 
+// LoadStarting is Load for the shim: a container that is only prepared is
+// committed first. It has been started, so it is there.
+func (s *Store) LoadStarting(nameOrID string) (*Record, error) {
+	if isID(nameOrID) {
+		if err := s.Commit(nameOrID); err != nil {
+			return nil, err
+		}
+	}
+	return s.Load(nameOrID)
+}
+
 // LoadID returns the record of the container with this full ID.
 func (s *Store) LoadID(id string) (*Record, error) {
 	path := filepath.Join(s.Dir(id), RecordFile)
@@ -276,6 +326,33 @@ func (s *Store) List() ([]*Record, error) {
 	return records, errors.Join(errs...)
 }
 
+// ImageUsers returns the names of the containers made from the image with this
+// ID, also of those that are prepared and not committed yet. A record that
+// cannot be read may be a user: that is an error.
+func (s *Store) ImageUsers(imageID string) ([]string, error) {
+	entries, err := os.ReadDir(s.containers())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list containers: %w", err)
+	}
+	var users []string
+	for _, e := range entries {
+		if !isID(strings.TrimPrefix(e.Name(), pendingPrefix)) {
+			continue
+		}
+		r, err := readJSON[Record](filepath.Join(s.containers(), e.Name(), RecordFile))
+		if err != nil {
+			return nil, err
+		}
+		if r != nil && r.Image.ID == imageID {
+			users = append(users, r.Name)
+		}
+	}
+	return users, nil
+}
+
 func (s *Store) ids() ([]string, error) {
 	d, err := os.Open(s.containers())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -305,10 +382,32 @@ func (s *Store) Update(r *Record) error {
 	return writeJSON(filepath.Join(s.Dir(r.ID), RecordFile), r, true)
 }
 
+// Rename gives r another name. ErrExists where that is taken.
+func (s *Store) Rename(r *Record, name string) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	if name == r.Name {
+		return nil
+	}
+	if err := s.claimName(name, r.ID); err != nil {
+		return err
+	}
+	renamed := *r
+	renamed.Name = name
+	if err := s.Update(&renamed); err != nil {
+		s.dropName(name, r.ID)
+		return err
+	}
+	s.dropName(r.Name, r.ID)
+	r.Name = name
+	return nil
+}
+
 // Remove takes the container off the disk: out of sight by one rename, then
 // file by file. What a kill leaves of the second half Sweep removes.
 func (s *Store) Remove(r *Record) error {
-	gone := filepath.Join(s.containers(), ".rm-"+r.ID)
+	gone := filepath.Join(s.containers(), removedPrefix+r.ID)
 	if err := os.Rename(s.Dir(r.ID), gone); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove container %s: %w", r.Name, ErrNotExist)
@@ -335,8 +434,8 @@ func (s *Store) Sweep() error {
 	for _, e := range entries {
 		path := filepath.Join(s.containers(), e.Name())
 		switch {
-		case strings.HasPrefix(e.Name(), ".new-") && !held(path):
-		case strings.HasPrefix(e.Name(), ".rm-"):
+		case strings.HasPrefix(e.Name(), pendingPrefix) && !held(path):
+		case strings.HasPrefix(e.Name(), removedPrefix):
 		default:
 			continue
 		}

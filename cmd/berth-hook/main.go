@@ -1,0 +1,49 @@
+// Command berth-hook does the engine's part of the work around one container's
+// unit, for when nobody else is there: it is named in the units.
+//
+//	berth-hook condition NAME   ExecCondition=: may the container start here?
+//	berth-hook down NAME        ExecStopPost=: end what a killed shim left
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/berthrun/berth/config"
+	"github.com/berthrun/berth/engine"
+)
+
+func main() {
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: berth-hook condition|down NAME")
+		os.Exit(2)
+	}
+	if err := run(context.Background(), os.Args[1], os.Args[2]); err != nil {
+		fmt.Fprintln(os.Stderr, "berth-hook:", err)
+		if errors.Is(err, engine.ErrElsewhere) {
+			os.Exit(1) // the start is skipped; systemd.service(5), ExecCondition=
+		}
+		os.Exit(255)
+	}
+}
+
+func run(ctx context.Context, verb, name string) error {
+	cfg, err := config.Load()
+	if err != nil {
+		return err
+	}
+	h, err := engine.Open(cfg)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	switch verb {
+	case "condition":
+		return engine.Condition(ctx, h, name)
+	case "down":
+		return engine.Down(ctx, h, name)
+	}
+	return fmt.Errorf("%q: must be condition or down", verb)
+}

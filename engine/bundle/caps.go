@@ -1,0 +1,95 @@
+package bundle
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// defaultCaps is what a container keeps of root's power, as Podman has it:
+// without MKNOD, NET_RAW and AUDIT_WRITE, which Docker still grants.
+var defaultCaps = []string{
+	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL",
+	"CAP_NET_BIND_SERVICE", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP",
+	"CAP_SETUID", "CAP_SYS_CHROOT",
+}
+
+// allCaps by number, capability.h.
+var allCaps = []string{
+	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID",
+	"CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE",
+	"CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK",
+	"CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE",
+	"CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
+	"CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE",
+	"CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG",
+	"CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF",
+	"CAP_CHECKPOINT_RESTORE",
+}
+
+// Capabilities returns the set of a container that was asked for add and drop.
+// ALL counts first on either side, then the single names: `--cap-drop ALL
+// --cap-add CHOWN` leaves one.
+func Capabilities(privileged bool, add, drop []string) ([]string, error) {
+	add, err := capNames("cap-add", add)
+	if err != nil {
+		return nil, err
+	}
+	if drop, err = capNames("cap-drop", drop); err != nil {
+		return nil, err
+	}
+	set := map[string]bool{}
+	switch {
+	case slices.Contains(drop, "CAP_ALL") && !slices.Contains(add, "CAP_ALL"):
+	case privileged, slices.Contains(add, "CAP_ALL"):
+		for _, c := range knownCaps() {
+			set[c] = true
+		}
+	default:
+		for _, c := range defaultCaps {
+			set[c] = true
+		}
+	}
+	for _, c := range drop {
+		delete(set, c)
+	}
+	for _, c := range add {
+		if c != "CAP_ALL" {
+			set[c] = true
+		}
+	}
+	caps := make([]string, 0, len(set))
+	for c := range set {
+		caps = append(caps, c)
+	}
+	slices.Sort(caps)
+	return caps, nil
+}
+
+func capNames(flag string, in []string) ([]string, error) {
+	out := make([]string, 0, len(in))
+	for _, c := range in {
+		name := strings.ToUpper(c)
+		if !strings.HasPrefix(name, "CAP_") {
+			name = "CAP_" + name
+		}
+		if name != "CAP_ALL" && !slices.Contains(allCaps, name) {
+			return nil, fmt.Errorf("%s %q: no such capability: see capabilities(7)", flag, c)
+		}
+		out = append(out, name)
+	}
+	return out, nil
+}
+
+// knownCaps are those that this kernel has.
+func knownCaps() []string {
+	n := len(allCaps)
+	if data, err := os.ReadFile("/proc/sys/kernel/cap_last_cap"); err == nil {
+		if last, err := strconv.Atoi(strings.TrimSpace(string(data))); err == nil {
+			n = min(n, last+1)
+		}
+	}
+	return allCaps[:n]
+}

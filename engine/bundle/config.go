@@ -1,0 +1,331 @@
+package bundle
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/moby/profiles/seccomp"
+	ispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berthrun/berth/container"
+)
+
+// Input is what a bundle is made from.
+type Input struct {
+	Spec    *container.Spec
+	ID      string
+	Dir     string // the container's directory, where hosts and the like will lie
+	Image   *ispec.ImageConfig
+	Tree    Tree     // the root file system, for users and groups
+	Command []string // see Command
+	Init    string   // berth-init on the host, for --init
+	// Join is the path of a namespace to join by its OCI type, for
+	// container:NAME; resolved by the caller.
+	Join map[specs.LinuxNamespaceType]string
+}
+
+// initPath is where --init puts its process in the container.
+const initPath = "/run/berth-init"
+
+// Config makes the OCI runtime configuration.
+func Config(in *Input) (*specs.Spec, error) {
+	s := in.Spec
+	sec, err := parseSecurity(s.SecurityOpt)
+	if err != nil {
+		return nil, err
+	}
+	process, err := process(in, sec)
+	if err != nil {
+		return nil, err
+	}
+	nodes, rules, err := deviceConfig(s)
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := mounts(in)
+	if err != nil {
+		return nil, err
+	}
+	namespaces, err := namespaces(in)
+	if err != nil {
+		return nil, err
+	}
+	config := &specs.Spec{
+		Version:     "1.2.0",
+		Process:     process,
+		Root:        &specs.Root{Path: container.RootfsDir, Readonly: s.ReadOnly},
+		Hostname:    Hostname(s, in.ID),
+		Mounts:      mounts,
+		Annotations: s.Annotations,
+		Linux: &specs.Linux{
+			CgroupsPath: container.CgroupPlaceholder,
+			Namespaces:  namespaces,
+			Devices:     nodes,
+			Sysctl:      sysctls(s),
+			Resources:   &specs.LinuxResources{Devices: rules},
+		},
+	}
+	if s.UTS == "host" {
+		config.Hostname = "" // not ours to set
+	}
+	if s.Privileged {
+		return config, nil
+	}
+	config.Linux.MaskedPaths = sec.hide(maskedPaths)
+	config.Linux.ReadonlyPaths = sec.hide(readonlyPaths)
+	config.Linux.MaskedPaths = append(config.Linux.MaskedPaths, sec.mask...)
+	if config.Linux.Seccomp, err = sec.filter(config); err != nil {
+		return nil, err
+	}
+	return config, nil
+}
+
+// Hostname is the name a container calls itself: with the host's network the host's.
+func Hostname(s *container.Spec, id string) string {
+	if s.Hostname != "" {
+		return s.Hostname
+	}
+	if s.Network == "host" || s.UTS == "host" {
+		if name, err := os.Hostname(); err == nil {
+			return name
+		}
+	}
+	return id[:12]
+}
+
+func process(in *Input, sec *security) (*specs.Process, error) {
+	s := in.Spec
+	want := s.User
+	if want == "" {
+		want = in.Image.User
+	}
+	u, home, err := User(in.Tree, want, s.Groups)
+	if err != nil {
+		return nil, err
+	}
+	if u.Umask, err = Umask(s.Umask); err != nil {
+		return nil, err
+	}
+	caps, err := Capabilities(s.Privileged, s.CapAdd, s.CapDrop)
+	if err != nil {
+		return nil, err
+	}
+	cwd := s.WorkDir
+	if cwd == "" {
+		cwd = in.Image.WorkingDir
+	}
+	if cwd == "" {
+		cwd = "/"
+	}
+	if !filepath.IsAbs(cwd) {
+		return nil, fmt.Errorf("workdir %q: must be an absolute path", cwd)
+	}
+	args := in.Command
+	if s.Init {
+		args = append([]string{initPath, "--"}, args...)
+	}
+	p := &specs.Process{
+		Terminal:        s.TTY,
+		User:            u,
+		Args:            args,
+		Env:             Environment(s, in.Image, Hostname(s, in.ID), home),
+		Cwd:             filepath.Clean(cwd),
+		Capabilities:    processCaps(caps, u.UID, s.CapAdd),
+		Rlimits:         rlimits(s.Ulimits),
+		NoNewPrivileges: sec.noNewPrivileges,
+		OOMScoreAdj:     s.OOMScoreAdj,
+	}
+	return p, nil
+}
+
+// processCaps: root has the whole set; another user has it as a bound only,
+// and in effect what was asked for by name (ambient, so that it outlives execve).
+func processCaps(caps []string, uid uint32, added []string) *specs.LinuxCapabilities {
+	if uid == 0 {
+		return &specs.LinuxCapabilities{Bounding: caps, Effective: caps, Permitted: caps}
+	}
+	var asked []string
+	if names, err := capNames("cap-add", added); err == nil {
+		for _, n := range names {
+			if n == "CAP_ALL" {
+				asked = caps
+			} else if slices.Contains(caps, n) {
+				asked = append(asked, n)
+			}
+		}
+	}
+	return &specs.LinuxCapabilities{Bounding: caps, Effective: asked, Permitted: asked, Inheritable: asked, Ambient: asked}
+}
+
+func deviceConfig(s *container.Spec) ([]specs.LinuxDevice, []specs.LinuxDeviceCgroup, error) {
+	if s.Privileged {
+		nodes, err := deviceNodes("/dev", "/dev")
+		if err != nil {
+			return nil, nil, fmt.Errorf("privileged: devices of the host: %w", err)
+		}
+		nodes = slices.DeleteFunc(nodes, func(n specs.LinuxDevice) bool { return isDefaultDevice(n.Path) })
+		return nodes, []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}, nil
+	}
+	nodes, rules, err := devices(s.Devices)
+	if err != nil {
+		return nil, nil, err
+	}
+	return nodes, append(defaultDeviceRules(), rules...), nil
+}
+
+func isDefaultDevice(path string) bool {
+	switch path {
+	case "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/console", "/dev/ptmx":
+		return true
+	}
+	return false
+}
+
+// namespaces: each is private unless the spec shares the host's or another's.
+func namespaces(in *Input) ([]specs.LinuxNamespace, error) {
+	s := in.Spec
+	list := []specs.LinuxNamespace{{Type: specs.MountNamespace}}
+	for _, n := range []struct {
+		kind specs.LinuxNamespaceType
+		flag string
+		mode string
+	}{
+		{specs.PIDNamespace, "pid", s.PID},
+		{specs.NetworkNamespace, "network", s.Network},
+		{specs.IPCNamespace, "ipc", s.IPC},
+		{specs.UTSNamespace, "uts", s.UTS},
+		{specs.CgroupNamespace, "cgroupns", s.Cgroupns},
+	} {
+		kind, value, _ := strings.Cut(n.mode, ":")
+		switch kind {
+		case "", "private", "none", "shareable":
+			list = append(list, specs.LinuxNamespace{Type: n.kind})
+		case "host":
+		case "ns":
+			if !filepath.IsAbs(value) {
+				return nil, fmt.Errorf("%s %q: ns: needs the absolute path of a namespace", n.flag, n.mode)
+			}
+			list = append(list, specs.LinuxNamespace{Type: n.kind, Path: value})
+		case "container":
+			list = append(list, specs.LinuxNamespace{Type: n.kind, Path: in.Join[n.kind]})
+		default:
+			return nil, fmt.Errorf("%s %q: must be private, host, container:NAME or ns:PATH", n.flag, n.mode)
+		}
+	}
+	return list, nil
+}
+
+// sysctls are the user's and, in a network namespace of its own, the one that
+// lets anybody in the container ping, without CAP_NET_RAW (Linux 3.0).
+func sysctls(s *container.Spec) map[string]string {
+	m := map[string]string{}
+	if s.Network == "" || s.Network == "none" || s.Network == "private" {
+		m["net.ipv4.ping_group_range"] = "0 0"
+	}
+	for k, v := range s.Sysctls {
+		m[k] = v
+	}
+	return m
+}
+
+// security is --security-opt, parsed.
+type security struct {
+	noNewPrivileges bool
+	profile         string // "", "unconfined" or the file of a seccomp profile
+	mask, unmask    []string
+}
+
+func parseSecurity(opts []string) (*security, error) {
+	sec := new(security)
+	for _, o := range opts {
+		key, value, has := strings.Cut(o, "=")
+		if !has {
+			if k, v, colon := strings.Cut(o, ":"); colon {
+				key, value = k, v
+			}
+		}
+		switch key {
+		case "no-new-privileges":
+			switch value {
+			case "", "true":
+				sec.noNewPrivileges = true
+			case "false":
+				sec.noNewPrivileges = false
+			default:
+				return nil, fmt.Errorf("security-opt %q: must be true or false", o)
+			}
+		case "seccomp":
+			sec.profile = value
+		case "mask":
+			sec.mask = append(sec.mask, strings.Split(value, ":")...)
+		case "unmask":
+			sec.unmask = append(sec.unmask, strings.Split(value, ":")...)
+		case "apparmor", "label":
+			if value != "unconfined" && value != "disable" {
+				return nil, fmt.Errorf("security-opt %q: not supported yet: only %s=%s is", o, key, map[string]string{"apparmor": "unconfined", "label": "disable"}[key])
+			}
+		default:
+			return nil, fmt.Errorf("security-opt %q: unknown: must be no-new-privileges, seccomp=, mask= or unmask=", o)
+		}
+	}
+	return sec, nil
+}
+
+// hide returns the paths that --security-opt unmask= leaves hidden.
+func (sec *security) hide(paths []string) []string {
+	kept := make([]string, 0, len(paths))
+	for _, p := range paths {
+		if !slices.Contains(sec.unmask, "ALL") && !slices.Contains(sec.unmask, "all") && !matchesAny(sec.unmask, p) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+func matchesAny(patterns []string, path string) bool {
+	for _, p := range patterns {
+		if ok, err := filepath.Match(p, path); ok && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (sec *security) filter(config *specs.Spec) (*specs.LinuxSeccomp, error) {
+	switch sec.profile {
+	case "unconfined":
+		return nil, nil
+	case "":
+		f, err := seccomp.GetDefaultProfile(config)
+		if err != nil {
+			return nil, fmt.Errorf("seccomp: default profile: %w", err)
+		}
+		return f, nil
+	}
+	data, err := os.ReadFile(sec.profile)
+	if err != nil {
+		return nil, fmt.Errorf("seccomp profile: %w", err)
+	}
+	f, err := seccomp.LoadProfile(string(data), config)
+	if err != nil {
+		return nil, fmt.Errorf("seccomp profile %s: %w", sec.profile, err)
+	}
+	return f, nil
+}
+
+// What /proc and /sys tell about the host and a container must not see.
+var maskedPaths = []string{
+	"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
+	"/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list",
+	"/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/selinux",
+}
+
+var readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+
+// Encode is the config.json of a configuration.
+func Encode(config *specs.Spec) ([]byte, error) { return json.Marshal(config) }

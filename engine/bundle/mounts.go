@@ -1,0 +1,131 @@
+package bundle
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berthrun/berth/container"
+)
+
+const defaultShmSize = 64 << 20
+
+// mounts are the kernel's file systems, our three files in /etc, then what the
+// user asked for, parents before children. A mount of the user's replaces one of
+// ours at the same place.
+func mounts(in *Input) ([]specs.Mount, error) {
+	s := in.Spec
+	list := kernelMounts(s)
+	for _, f := range []struct{ file, dest string }{
+		{container.HostsFile, "/etc/hosts"},
+		{container.HostnameFile, "/etc/hostname"},
+		{container.ResolvFile, "/etc/resolv.conf"},
+	} {
+		list = append(list, bind(filepath.Join(in.Dir, f.file), f.dest, "rw"))
+	}
+	if s.Timezone != "" {
+		list = append(list, bind(filepath.Join(in.Dir, localtimeFile), "/etc/localtime", "ro"))
+	}
+	if s.Init {
+		list = append(list, bind(in.Init, initPath, "ro"))
+	}
+	user := slices.Clone(s.Mounts)
+	slices.SortStableFunc(user, func(a, b container.Mount) int {
+		return strings.Count(filepath.Clean(a.Destination), "/") - strings.Count(filepath.Clean(b.Destination), "/")
+	})
+	for _, m := range user {
+		om, err := userMount(m)
+		if err != nil {
+			return nil, err
+		}
+		list = slices.DeleteFunc(list, func(d specs.Mount) bool { return d.Destination == om.Destination })
+		list = append(list, om)
+	}
+	return list, nil
+}
+
+func bind(source, dest, mode string) specs.Mount {
+	return specs.Mount{Destination: dest, Type: "bind", Source: source, Options: []string{"bind", mode, "rprivate"}}
+}
+
+func kernelMounts(s *container.Spec) []specs.Mount {
+	mode := "ro"
+	if s.Privileged {
+		mode = "rw"
+	}
+	shm := s.ShmSize
+	if shm == 0 {
+		shm = defaultShmSize
+	}
+	list := []specs.Mount{
+		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
+		{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", mode}},
+		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", mode}},
+	}
+	if s.Network == "host" || strings.HasPrefix(s.Network, "ns:") || strings.HasPrefix(s.Network, "container:") {
+		// A new sysfs shows the network namespace of whoever mounts it, and
+		// may only be mounted by who owns that one: the host's is bound instead.
+		list[3] = specs.Mount{Destination: "/sys", Type: "bind", Source: "/sys", Options: []string{"rbind", "nosuid", "noexec", "nodev", mode, "rslave"}}
+	}
+	if s.IPC == "host" {
+		return append(list,
+			specs.Mount{Destination: "/dev/shm", Type: "bind", Source: "/dev/shm", Options: []string{"rbind", "nosuid", "noexec", "nodev"}},
+			specs.Mount{Destination: "/dev/mqueue", Type: "bind", Source: "/dev/mqueue", Options: []string{"rbind", "nosuid", "noexec", "nodev"}})
+	}
+	return append(list,
+		specs.Mount{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
+		specs.Mount{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", fmt.Sprintf("size=%d", shm)}})
+}
+
+// userMount checks one -v, --mount or --tmpfs and completes it.
+func userMount(m container.Mount) (specs.Mount, error) {
+	dest := filepath.Clean(m.Destination)
+	if !filepath.IsAbs(m.Destination) {
+		return specs.Mount{}, fmt.Errorf("mount %q: the place in the container must be an absolute path", m.Destination)
+	}
+	if dest == "/" {
+		return specs.Mount{}, fmt.Errorf("mount %q: the container's root cannot be mounted over", m.Destination)
+	}
+	switch m.Type {
+	case "bind":
+		if _, err := os.Stat(m.Source); err != nil {
+			return specs.Mount{}, fmt.Errorf("mount %s: source %s: %w: create it first", dest, m.Source, unwrapPath(err))
+		}
+		return specs.Mount{Destination: dest, Type: "bind", Source: m.Source, Options: bindOptions(m.Options)}, nil
+	case "tmpfs":
+		options := m.Options
+		if len(options) == 0 {
+			options = []string{"rw"}
+		}
+		return specs.Mount{Destination: dest, Type: "tmpfs", Source: "tmpfs", Options: append([]string{"nosuid", "nodev", "noexec"}, options...)}, nil
+	}
+	return specs.Mount{}, fmt.Errorf("mount %s: type %q: must be bind or tmpfs", dest, m.Type)
+}
+
+// bindOptions completes a bind mount: recursive and private unless said otherwise.
+func bindOptions(in []string) []string {
+	out := slices.Clone(in)
+	if !slices.Contains(out, "bind") && !slices.Contains(out, "rbind") {
+		out = append(out, "rbind")
+	}
+	for _, o := range out {
+		switch strings.TrimPrefix(o, "r") {
+		case "private", "shared", "slave", "unbindable":
+			return out
+		}
+	}
+	return append(out, "rprivate")
+}
+
+func unwrapPath(err error) error {
+	if pe, ok := err.(*os.PathError); ok {
+		return pe.Err
+	}
+	return err
+}

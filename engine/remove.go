@@ -1,0 +1,84 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/berthrun/berth/container"
+)
+
+// RemoveOptions are how to remove a container.
+type RemoveOptions struct {
+	Force   bool           // stop it first if it runs
+	Timeout *time.Duration // for that stop
+}
+
+// Remove removes a container that does not run, and returns its ID.
+func Remove(ctx context.Context, h *Host, name string, o RemoveOptions) (string, error) {
+	r, err := h.Containers.Load(name)
+	if err != nil {
+		return "", err
+	}
+	p, err := where(ctx, h, r)
+	if err != nil {
+		return "", err
+	}
+	if p.running() && !o.Force {
+		return "", fmt.Errorf("remove container %s: %w: it is %s: stop it first, or use --force", r.Name, container.ErrInUse, p.state())
+	}
+	if err := stop(ctx, h, r, o.Timeout); err != nil {
+		return "", err
+	}
+	lock, err := lockEnding(ctx, h, r)
+	if errors.Is(err, container.ErrNotExist) {
+		return r.ID, nil // --rm: the shim was first
+	}
+	if err != nil {
+		return "", fmt.Errorf("remove container %s: %w", r.Name, err)
+	}
+	defer lock.Close()
+	if err := removeDropIn(h, r.Name); err != nil {
+		return "", err
+	}
+	if err := h.Containers.Remove(r); err != nil && !errors.Is(err, container.ErrNotExist) {
+		return "", err
+	}
+	return r.ID, nil
+}
+
+// endWait bounds the time between systemd's word that a unit is over and the
+// last act of its shim.
+const endWait = 5 * time.Second
+
+// lockEnding takes a container whose shim may just be ending.
+func lockEnding(ctx context.Context, h *Host, r *container.Record) (*container.Lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, endWait)
+	defer cancel()
+	for {
+		lock, err := h.Containers.Lock(r.ID)
+		if !errors.Is(err, container.ErrInUse) {
+			return lock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// Rename gives a container another name. The unit it runs in keeps its own
+// until the next start.
+func Rename(ctx context.Context, h *Host, name, newName string) error {
+	r, err := h.Containers.Load(name)
+	if err != nil {
+		return err
+	}
+	old := r.Name
+	if err := h.Containers.Rename(r, newName); err != nil {
+		return err
+	}
+	return errors.Join(writeDropIn(h, r), removeDropIn(h, old))
+}

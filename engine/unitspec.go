@@ -1,0 +1,262 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/berthrun/berth/container"
+	"github.com/berthrun/berth/unit"
+)
+
+const (
+	defaultSlice = "machine-berth.slice"
+
+	// stopGrace is what the shim has after the container's own time to stop,
+	// before systemd takes the unit for stuck.
+	stopGrace = 10 * time.Second
+
+	// shimTasks and shimFiles are the supervisor's share of the unit's limits.
+	shimTasks = 64
+	storeMax  = 128
+)
+
+// UnitName is the transient unit of a container, TemplateName its instance of
+// container@.service.
+func UnitName(name string) string     { return "berth-" + name + ".service" }
+func TemplateName(name string) string { return "container@" + name + ".service" }
+
+func socketName(service string) string { return strings.TrimSuffix(service, ".service") + ".socket" }
+
+// transient describes the unit that door 1 starts.
+func transient(h *Host, r *container.Record, version int) *unit.Spec {
+	s := supervised(r, version)
+	name := UnitName(r.Name)
+	s.Name = name
+	shim := []string{h.libexec("berth-shim"), "--root", h.Containers.Root(), "--run", h.Containers.Run()}
+	s.Service.ExecStart = []unit.Command{{Argv: append(shim, r.ID)}}
+	s.Dependencies.Wants = []string{socketName(name)}
+	s.Dependencies.After = append(s.Dependencies.After, socketName(name))
+	s.Aux = []unit.Spec{{
+		Name:        socketName(name),
+		Description: "Control socket of container " + r.Name,
+		CollectMode: "inactive-or-failed",
+		// It goes when the service has gone, and only then: while a killed
+		// shim is being restarted, clients wait in its queue.
+		Dependencies: unit.Dependencies{BindsTo: []string{name}},
+		Socket: unit.Socket{
+			Listen:             []unit.Listen{{Type: "Stream", Address: h.Containers.Control(r.ID)}},
+			FileDescriptorName: "control",
+			SocketMode:         0o600,
+			DirectoryMode:      0o700,
+			RemoveOnStop:       true,
+		},
+	}}
+	return s
+}
+
+// supervised is what both doors' units have for container r. What does not
+// depend on r is written into container@.service too.
+func supervised(r *container.Record, version int) *unit.Spec {
+	s := ownSettings(r)
+	yes, now, never := true, time.Duration(0), time.Duration(0)
+	start := unit.Forever
+	s.CollectMode = "inactive-or-failed"
+	s.StartLimitInterval = &never // we count restarts ourselves
+	s.Exec.Environment = []string{"GOTRACEBACK=crash"}
+	s.Kill.Mode = "process" // the container outlives its shim
+	s.Resources.Delegate = &yes
+	if unit.DelegateSubgroup.In(version) {
+		s.Resources.DelegateSubgroup = container.ShimCgroup
+	}
+	s.Service.Type = "notify"
+	s.Service.NotifyAccess = "main"
+	if unit.RestartDirect.In(version) {
+		s.Service.RestartMode = "direct"
+	}
+	s.Service.RestartSec = &now
+	s.Service.FileDescriptorStoreMax = storeMax
+	s.Service.TimeoutStart = &start // hooks and volumes may take their time
+	s.Service.OOMPolicy = "continue"
+	return s
+}
+
+// ownSettings are those that differ from container to container: the drop-in
+// of door 2.
+func ownSettings(r *container.Record) *unit.Spec {
+	stop := r.StopTimeout + stopGrace
+	s := &unit.Spec{
+		Name:        TemplateName(r.Name),
+		Description: description(r),
+		Resources:   limits(&r.Spec.Resources),
+		Service:     unit.Service{Restart: restart(r.Restart), TimeoutStop: &stop},
+		Exec: unit.Exec{LogExtraFields: []string{
+			"CONTAINER_NAME=" + r.Name,
+			"CONTAINER_ID=" + r.ID[:12],
+			"CONTAINER_ID_FULL=" + r.ID,
+		}},
+	}
+	s.Resources.Slice = r.Spec.Slice
+	if s.Resources.Slice == "" {
+		s.Resources.Slice = defaultSlice
+	}
+	if !r.Spec.Privileged {
+		s.Resources.DevicePolicy = "strict"
+		s.Resources.DeviceAllow = deviceAllow(r.Spec.Devices)
+	}
+	return s
+}
+
+func description(r *container.Record) string {
+	what := r.Image.Name
+	if what == "" {
+		what = r.Rootfs.Path
+	}
+	return fmt.Sprintf("Container %s (%s)", r.Name, what)
+}
+
+// restart translates Docker's policy. Whatever it is, a shim that dies by a
+// signal is restarted: it takes the running container over.
+func restart(p container.RestartPolicy) string {
+	switch p.Name {
+	case "on-failure":
+		return "on-failure"
+	case "always", "unless-stopped":
+		return "always"
+	}
+	return "on-abnormal"
+}
+
+// limits are the unit's resources. The shim lives in the same unit: its few
+// threads are added where a container could be starved by them.
+func limits(r *container.Resources) unit.Resources {
+	u := unit.Resources{
+		CPUQuota:           float64(r.NanoCPUs) / 1e9,
+		CPUWeight:          cpuWeight(r.CPUShares),
+		AllowedCPUs:        r.CPUSetCPUs,
+		AllowedMemoryNodes: r.CPUSetMems,
+		MemoryMax:          uint64(max(r.Memory, 0)),
+		MemoryLow:          uint64(max(r.MemoryReservation, 0)),
+		TasksMax:           unit.Infinity,
+	}
+	if r.PidsLimit != nil && *r.PidsLimit > 0 {
+		u.TasksMax = uint64(*r.PidsLimit) + shimTasks
+	}
+	switch {
+	case r.MemorySwap < 0:
+		swap := unit.Infinity
+		u.MemorySwapMax = &swap
+	case r.Memory > 0:
+		// Docker's meaning: memory and swap together; twice the memory where
+		// only that was given.
+		swap := uint64(r.Memory)
+		if r.MemorySwap > 0 {
+			swap = uint64(r.MemorySwap - r.Memory)
+		}
+		u.MemorySwapMax = &swap
+	}
+	return u
+}
+
+// cpuWeight maps Docker's shares (2 to 262144, 1024 by default) to a weight (1
+// to 10000, 100 by default), linearly over the two ranges as runc and crun do.
+func cpuWeight(shares uint64) uint64 {
+	if shares == 0 {
+		return 0
+	}
+	shares = min(max(shares, 2), 262144)
+	return 1 + (shares-2)*9999/262142
+}
+
+// deviceAllow is the unit's device policy: what the OCI configuration allows,
+// enforced by systemd for everything in the unit.
+func deviceAllow(devices []container.Device) []unit.Device {
+	allow := []unit.Device{
+		{Path: "/dev/null", Access: "rwm"}, {Path: "/dev/zero", Access: "rwm"}, {Path: "/dev/full", Access: "rwm"},
+		{Path: "/dev/random", Access: "rwm"}, {Path: "/dev/urandom", Access: "rwm"}, {Path: "/dev/tty", Access: "rwm"},
+		{Path: "/dev/ptmx", Access: "rwm"}, {Path: "char-pts", Access: "rwm"},
+		{Path: "char-*", Access: "m"}, {Path: "block-*", Access: "m"},
+	}
+	for _, d := range devices {
+		access := d.Access
+		if access == "" {
+			access = "rwm"
+		}
+		allow = append(allow, unit.Device{Path: d.Source, Access: access})
+	}
+	return allow
+}
+
+// unmetLimits says which limits that were asked for this machine cannot hold:
+// where the host has a controller on cgroup v1, the v2 tree lacks it.
+func unmetLimits(r *container.Resources) []string {
+	have, err := controllers()
+	if err != nil {
+		return nil
+	}
+	var unmet []string
+	for _, l := range []struct {
+		asked      bool
+		flag, ctrl string
+	}{
+		{r.Memory > 0, "memory", "memory"},
+		{r.MemorySwap != 0, "memory-swap", "memory"},
+		{r.MemoryReservation > 0, "memory-reservation", "memory"},
+		{r.NanoCPUs > 0, "cpus", "cpu"},
+		{r.CPUShares > 0, "cpu-shares", "cpu"},
+		{r.CPUSetCPUs != "", "cpuset-cpus", "cpuset"},
+		{r.CPUSetMems != "", "cpuset-mems", "cpuset"},
+		{r.PidsLimit != nil && *r.PidsLimit > 0, "pids-limit", "pids"},
+	} {
+		if l.asked && !slices.Contains(have, l.ctrl) {
+			unmet = append(unmet, fmt.Sprintf("--%s cannot hold: this machine's cgroup v2 has no %s controller", l.flag, l.ctrl))
+		}
+	}
+	return unmet
+}
+
+func controllers() ([]string, error) {
+	data, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
+	return strings.Fields(string(data)), err
+}
+
+// dropInDir is where systemd looks for settings of units that do not outlive
+// this boot. A drop-in of an instance that is not loaded is read without a
+// daemon-reload.
+const dropInDir = "/run/systemd/system"
+
+const dropInFile = "50-berth.conf"
+
+// writeDropIn gives container@NAME.service the settings of r.
+func writeDropIn(h *Host, r *container.Record) error {
+	return WriteDropIn(dropInDir, r)
+}
+
+// WriteDropIn writes the settings of r below dir, one of systemd's unit
+// directories.
+func WriteDropIn(dir string, r *container.Record) error {
+	text, err := ownSettings(r).DropIn(0)
+	if err != nil {
+		return err
+	}
+	dir = filepath.Join(dir, TemplateName(r.Name)+".d")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("write drop-in of %s: %w", TemplateName(r.Name), err)
+	}
+	return container.WriteFile(filepath.Join(dir, dropInFile), []byte(text), 0o644, false)
+}
+
+func removeDropIn(h *Host, name string) error {
+	dir := filepath.Join(dropInDir, TemplateName(name)+".d")
+	if err := os.Remove(filepath.Join(dir, dropInFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// Somebody else's drop-ins may lie beside ours.
+	_ = os.Remove(dir)
+	return nil
+}

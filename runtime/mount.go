@@ -65,7 +65,7 @@ func planMounts(s *specs.Spec, ns namespaces, bundle string) ([]mount, error) {
 			m.child = true
 		case "cgroup2":
 			m.child = ns.all()&(unix.CLONE_NEWCGROUP|unix.CLONE_NEWUSER) != 0
-		case "tmpfs", "devpts":
+		case "tmpfs", "devpts", "mqueue":
 			m.child = user
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"os"
 
 	"github.com/opencontainers/go-digest"
@@ -96,6 +97,10 @@ func (s *Store) readIndex() (*index, error) {
 	if len(data) > maxIndexSize {
 		return nil, fmt.Errorf("%s: %d bytes", s.path("index.json"), len(data))
 	}
+	return s.parseOwnIndex(data)
+}
+
+func (s *Store) parseOwnIndex(data []byte) (*index, error) {
 	x, err := parseIndex(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.path("index.json"), err)
@@ -176,4 +181,57 @@ func (x *index) dropAnonymous() {
 		kept = append(kept, e)
 	}
 	x.entries = kept
+}
+
+// quickIndex reads only the lines of index.json about the image called name,
+// so that a start does not pay for every image there is. It returns nil where
+// it cannot tell: another tool wrote the file, or there is no such name.
+func quickIndex(data []byte, name string) *index {
+	id := digest.Digest("")
+	for line := range linesWith(data, `"`+name+`"`) {
+		if e, ok := parseLine(line); ok && entryName(&e) == name {
+			id = entryID(&e)
+			break
+		}
+	}
+	if id == "" {
+		return nil
+	}
+	x := &index{}
+	for line := range linesWith(data, `"`+id.String()+`"`) {
+		e, ok := parseLine(line)
+		if !ok {
+			return nil
+		}
+		x.entries = append(x.entries, e)
+	}
+	return x
+}
+
+func parseLine(line []byte) (e ispec.Descriptor, ok bool) {
+	if err := json.Unmarshal(bytes.TrimSuffix(line, []byte(",")), &e); err != nil {
+		return e, false
+	}
+	return e, isDigest(e.Digest.String()) && isDigest(entryID(&e).String())
+}
+
+// linesWith yields the lines that contain needle.
+func linesWith(data []byte, needle string) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for {
+			i := bytes.Index(data, []byte(needle))
+			if i < 0 {
+				return
+			}
+			start := bytes.LastIndexByte(data[:i], '\n') + 1
+			end := bytes.IndexByte(data[i:], '\n')
+			if end < 0 {
+				return
+			}
+			if !yield(data[start : i+end]) {
+				return
+			}
+			data = data[i+end:]
+		}
+	}
 }

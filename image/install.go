@@ -95,9 +95,11 @@ func (s *Store) commit(img *Image, names []string) (*Image, error) {
 
 // placeLayers brings every layer of an image into place.
 func (s *Store) placeLayers(ctx context.Context, img *Image, parallel int, rep *reporter, open func(context.Context, *Layer) source) error {
+	st := &stack{s: s, img: img, rep: rep, sync: &groupSync{}, placed: make([]chan struct{}, len(img.Layers))}
+	stop := st.flushEarly()
+	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
-	st := &stack{s: s, img: img, rep: rep, sync: &groupSync{}, placed: make([]chan struct{}, len(img.Layers))}
 	for i := range st.placed {
 		st.placed[i] = make(chan struct{})
 	}

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/berthrun/berth/image/layer"
 	"golang.org/x/sys/unix"
@@ -27,6 +29,7 @@ type stack struct {
 	img    *Image
 	rep    *reporter
 	sync   *groupSync
+	moved  atomic.Int64    // bytes of blobs that came
 	placed []chan struct{} // closed when the layer is in place
 }
 
@@ -154,6 +157,7 @@ func (st *stack) take(ctx context.Context, i int, f *os.File, stored bool, src s
 	var done int64
 	in.moved = func(n int) {
 		done += int64(n)
+		st.moved.Add(int64(n))
 		st.rep.report(Event{Layer: l.Digest, State: state, Done: done, Total: l.Size})
 	}
 	in.prefix = io.NewSectionReader(f, 0, have)
@@ -272,6 +276,36 @@ func (s *Store) layerOptions() layer.Options { return layer.Options{Rootless: s.
 func (s *Store) discard(dir *os.File) {
 	removeAll(dir.Name())
 	dir.Close()
+}
+
+// flushEarly has the disk write while the processor unpacks. The kernel would
+// begin only with a tenth of the memory dirty (vm.dirty_background_ratio), and
+// the sync before a layer is committed would then wait for all of it.
+func (st *stack) flushEarly() (stop func()) {
+	const (
+		every  = 100 * time.Millisecond
+		enough = 8 << 20
+	)
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		t := time.NewTicker(every)
+		defer t.Stop()
+		var flushed int64
+		for {
+			select {
+			case <-done:
+				return
+			case <-t.C:
+			}
+			if n := st.moved.Load(); n-flushed >= enough {
+				flushed = n
+				// An error comes again with the sync that counts.
+				_ = st.sync.do(st.s.root)
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
 }
 
 // groupSync joins the syncfs(2) calls of layers that finish at about the same

@@ -68,9 +68,18 @@ func (m *Image) Ready() bool {
 //
 // Where a layer is not unpacked, its Dir is empty; Store.Unpack mends that.
 func (s *Store) Resolve(name string) (*Image, error) {
-	x, err := s.readIndex()
+	data, err := s.readIndexFile()
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", name, err)
+	}
+	var x *index
+	if ref, err := ParseReference(name); err == nil {
+		x = quickIndex(data, ref.String())
+	}
+	if x == nil {
+		if x, err = s.parseOwnIndex(data); err != nil {
+			return nil, fmt.Errorf("image %s: %w", name, err)
+		}
 	}
 	e, err := s.find(x, name)
 	if err != nil {

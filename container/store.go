@@ -82,7 +82,9 @@ func (s *Store) Prepare(r *Record, fill func(dir string) error) (_ *Pending, err
 	if err := mkdirIn(tmp); err != nil {
 		return nil, fmt.Errorf("create container %s: %w", r.Name, err)
 	}
-	lock, err := lockDir(tmp, lockExclusive)
+	// Shared, as a shim's is: the one that commits this container must not
+	// find it taken.
+	lock, err := lockDir(tmp, tryShared)
 	if err != nil {
 		return nil, fmt.Errorf("create container %s: %w", r.Name, err)
 	}

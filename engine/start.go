@@ -31,6 +31,7 @@ func Run(ctx context.Context, h *Host, spec container.Spec, o *CreateOptions, a 
 	s, err := start(ctx, h, r, a)
 	if err != nil {
 		// The shim may have committed the record before it failed.
+		p.Close()
 		if r.AutoRemove {
 			_, rmErr := Remove(context.WithoutCancel(ctx), h, r.ID, RemoveOptions{Force: true})
 			if rmErr != nil && !errors.Is(rmErr, container.ErrNotExist) {

@@ -40,8 +40,7 @@ func Sweep(store *container.Store, rec *container.Record) error {
 		}
 	}
 	if there(filepath.Join(oci.state, rec.ID)) {
-		oci.kids = newReaper()
-		if err := oci.remove(rec.ID); err != nil {
+		if err := oci.removeAndWait(rec.ID); err != nil {
 			return fmt.Errorf("sweep container %s: %w", rec.Name, err)
 		}
 	}
@@ -52,6 +51,17 @@ func Sweep(store *container.Store, rec *container.Record) error {
 		return store.Remove(rec)
 	}
 	return nil
+}
+
+// removeAndWait is remove for a process that has no reaper: a verb's.
+func (o *ociRuntime) removeAndWait(id string) error {
+	argv := append([]string{o.r.Path}, o.r.Args...)
+	p, err := os.StartProcess(o.r.Path, append(argv, "--root", o.state, "delete", "--force", id), &os.ProcAttr{Dir: "/", Env: o.env})
+	if err != nil {
+		return err
+	}
+	_, err = p.Wait() // a runtime that does not know the container has nothing to remove
+	return err
 }
 
 func there(path string) bool {

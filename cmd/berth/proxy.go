@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// signalError is the cause of a context that a signal ended.
+type signalError struct{ sig syscall.Signal }
+
+func (e signalError) Error() string { return "interrupted by " + unix.SignalName(e.sig) }
+
+// interruptible returns a context that SIGINT, SIGTERM and SIGHUP end, so that a
+// verb takes back what it has begun. A second signal kills as usual. release
+// ends this; it may be called more than once.
+func interruptible(parent context.Context) (ctx context.Context, release func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	ch := make(chan os.Signal, 1)
+	done := make(chan struct{})
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() { // ends with release
+		select {
+		case sig := <-ch:
+			signal.Stop(ch)
+			cancel(signalError{sig.(syscall.Signal)})
+		case <-done:
+		}
+	}()
+	return ctx, sync.OnceFunc(func() {
+		signal.Stop(ch)
+		close(done)
+	})
+}
+
+// signalQueue is what comes in while a process is in the foreground.
+type signalQueue struct {
+	ch   chan os.Signal
+	once sync.Once
+}
+
+// catchSignals takes every signal that can be caught, except those that stop a
+// background job that touches the terminal: caught, they would come without end.
+func catchSignals() *signalQueue {
+	var list []os.Signal
+	for n := syscall.Signal(1); n <= 64; n++ {
+		switch n {
+		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGTTIN, syscall.SIGTTOU,
+			32, 33: // the C library's own
+		default:
+			list = append(list, n)
+		}
+	}
+	q := &signalQueue{ch: make(chan os.Signal, 128)}
+	signal.Notify(q.ch, list...)
+	return q
+}
+
+func (q *signalQueue) stop() {
+	q.once.Do(func() {
+		signal.Stop(q.ch)
+		close(q.ch) // nothing is sent after Stop has returned
+	})
+}
+
+// handleSignals is the foreground's answer to them: to hand them on, or, where
+// the process has our terminal and with it our ctrl-c, to look after that.
+func (f *foreground) handleSignals(ctx context.Context, q *signalQueue) {
+	for s := range q.ch {
+		sig := s.(syscall.Signal)
+		switch {
+		case sig == syscall.SIGCHLD || sig == syscall.SIGURG || sig == syscall.SIGPIPE:
+			// Ours: of no child of the process's, Go's own, and told by write(2).
+		case sig == syscall.SIGWINCH && f.session.TTY:
+			f.resize(ctx)
+		case sig == syscall.SIGCONT && f.term != nil:
+			// The shell set its own mode while we were stopped.
+			_ = f.term.raw()
+			f.resize(ctx)
+		case f.proxy && !f.session.TTY:
+			if f.session.Signal(ctx, sig) != nil && deadly(sig) {
+				f.leave(status(128 + int(sig))) // it has ended; its output has not, and nobody takes it
+			}
+		case sig == syscall.SIGTSTP:
+			f.stopSelf()
+		case deadly(sig):
+			f.leave(status(128 + int(sig)))
+		}
+	}
+}
+
+// stopSelf does what ctrl-z does to a process that does not catch it.
+func (f *foreground) stopSelf() {
+	if f.term != nil {
+		f.term.restore()
+	}
+	_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+}
+
+// deadly signals end a process that does not care.
+func deadly(sig syscall.Signal) bool {
+	switch sig {
+	case syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM:
+		return true
+	}
+	return false
+}

@@ -97,7 +97,7 @@ func (v *server) kill(r *request) (any, error) {
 	if err := r.args(&a); err != nil {
 		return nil, err
 	}
-	if a.Signal < 1 || a.Signal > sigRTMax {
+	if a.Signal < 1 || a.Signal > maxSignal {
 		return nil, invalid("signal")
 	}
 	if err := v.running(); err != nil {

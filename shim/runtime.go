@@ -124,28 +124,24 @@ func childEnv(env []string) []string {
 }
 
 // removeLeftovers clears away a run that was killed before its start.
-func (o *ociRuntime) removeLeftovers(id string) error {
-	if _, err := os.Lstat(filepath.Join(o.state, id)); err != nil {
-		return nil
+func (o *ociRuntime) removeLeftovers(id string) {
+	if _, err := os.Lstat(filepath.Join(o.state, id)); err == nil {
+		o.startRemove(id)()
 	}
-	return o.remove(id)
 }
 
-// remove runs "delete --force".
-func (o *ociRuntime) remove(id string) error {
+// startRemove runs "delete --force". The function it returns waits for the end
+// of that. A runtime that does not know the container has nothing to remove.
+func (o *ociRuntime) startRemove(id string) (wait func()) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return err
+		return func() {}
 	}
 	defer null.Close()
-	var io stdio
-	if err := control(null, func(fd int) { io = stdio{uintptr(fd), uintptr(fd), uintptr(fd)} }); err != nil {
-		return err
-	}
-	done, err := o.run("/", os.DevNull, io, "delete", "--force", id)
+	fd := rawFD(null)
+	done, err := o.run("/", os.DevNull, stdio{fd, fd, fd}, "delete", "--force", id)
 	if err != nil {
-		return err
+		return func() {}
 	}
-	<-done // a runtime that does not know the container has nothing to remove
-	return nil
+	return func() { <-done }
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -58,7 +59,7 @@ type shim struct {
 	init    *process
 	status  <-chan unix.WaitStatus // of an init that is our child
 	started container.Started
-	signals *signals
+	signals chan<- os.Signal
 	server  *server
 
 	mu       sync.Mutex // guards what follows
@@ -90,7 +91,6 @@ func Run(c Config) (code int, err error) {
 		stop:  make(chan struct{}),
 	}
 	s.signals = catchSignals(s)
-	defer s.signals.close()
 	if err := s.prepare(c.Container, in); err != nil {
 		s.tell(notify.Status(err.Error()))
 		return container.ExitBerth, err
@@ -182,6 +182,10 @@ func (s *shim) addStream(id logs.Stream, src *os.File) error {
 	return nil
 }
 
+// settleTime is when what is not urgent for a start is done: most of a short
+// run's time would go into it.
+const settleTime = 200 * time.Millisecond
+
 // supervise waits for the end of the container's init and clears up.
 func (s *shim) supervise() int {
 	if s.feed != nil {
@@ -199,7 +203,11 @@ func (s *shim) supervise() int {
 	if stopping {
 		s.sendStop()
 	}
-	debug.FreeOSMemory() // what the start took
+	settle := time.AfterFunc(settleTime, func() {
+		signal.Notify(s.signals, moreSignals...)
+		debug.FreeOSMemory() // what the start took
+	})
+	defer settle.Stop()
 
 	return s.finish(s.waitInit())
 }
@@ -254,8 +262,7 @@ func (s *shim) finish(ws unix.WaitStatus, ok bool) int {
 	}
 	// Processes outlive their init where it is not PID 1 of their namespace.
 	_ = s.unit.killLeaf()
-	removed := make(chan error, 1)
-	go func() { removed <- s.oci.remove(s.rec.ID) }()
+	removed := s.oci.startRemove(s.rec.ID)
 	if s.feed != nil {
 		s.feed.end()
 	}
@@ -277,7 +284,7 @@ func (s *shim) finish(ws unix.WaitStatus, ok bool) int {
 		status += "; " + err.Error()
 	}
 	s.server.ended(wireExit(e))
-	<-removed
+	removed()
 	s.forgetRun()
 	if s.rec.AutoRemove {
 		if err := s.store.Remove(s.rec); err != nil && !errors.Is(err, container.ErrNotExist) {
@@ -322,7 +329,7 @@ func (s *shim) failed(err error) int {
 	}
 	_ = s.unit.killLeaf()
 	told := s.server.ended(wireExit(e))
-	_ = s.oci.removeLeftovers(s.rec.ID)
+	s.oci.removeLeftovers(s.rec.ID)
 	s.forgetRun()
 	if s.rec.AutoRemove && told {
 		_ = s.store.Remove(s.rec)

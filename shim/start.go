@@ -55,9 +55,7 @@ func (s *shim) coldStart(in *notify.Inherited) error {
 // makeBundle makes the run's directory, the OCI bundle of it, and says whether
 // a client wants to be attached before the start.
 func (s *shim) makeBundle() (attach bool, err error) {
-	if err := s.oci.removeLeftovers(s.rec.ID); err != nil {
-		return false, err
-	}
+	s.oci.removeLeftovers(s.rec.ID)
 	attach = s.clearRunDir()
 	if err := os.MkdirAll(filepath.Join(s.dir, container.RootfsDir), 0o700); err != nil {
 		return false, fmt.Errorf("make bundle: %w", err)

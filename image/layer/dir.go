@@ -104,7 +104,7 @@ func (a *applier) makeImplicit(dir string) (int, error) {
 			unix.Close(fd)
 			return -1, err
 		}
-		replaced, err := a.mkdirat(fd, base)
+		replaced, err := a.mkdirat(fd, base, true)
 		unix.Close(fd)
 		if err != nil {
 			return -1, err
@@ -120,9 +120,11 @@ func (a *applier) makeImplicit(dir string) (int, error) {
 	return fd, nil
 }
 
-// mkdirat makes a directory, replacing anything but a directory. It reports
-// whether it replaced a whiteout: the new directory then hides what is below.
-func (a *applier) mkdirat(pfd int, base string) (whiteout bool, err error) {
+// mkdirat makes a directory, replacing anything but a directory; implicit,
+// nor a symlink: one that leads to a directory would have been followed, and
+// what one that leads nowhere means is not ours to guess. It reports whether
+// it replaced a whiteout: the new directory then hides what is below.
+func (a *applier) mkdirat(pfd int, base string, implicit bool) (whiteout bool, err error) {
 	err = unix.Mkdirat(pfd, base, 0o755)
 	if !errors.Is(err, unix.EEXIST) {
 		return false, err
@@ -133,6 +135,9 @@ func (a *applier) mkdirat(pfd int, base string) (whiteout bool, err error) {
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return false, nil
+	}
+	if implicit && st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		return false, fmt.Errorf("symlink %q leads nowhere: %w", base, ErrUnsafe)
 	}
 	if err := a.remove(pfd, base); err != nil {
 		return false, err
@@ -147,7 +152,7 @@ func (a *applier) mkdir(dir, base string, hdr *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	replaced, err := a.mkdirat(pfd, base)
+	replaced, err := a.mkdirat(pfd, base, false)
 	if err != nil {
 		return err
 	}

@@ -65,6 +65,11 @@ func dialSystem(ctx context.Context) (*Conn, error) {
 	return c, err
 }
 
+// DialBus connects to the system's manager through the message bus.
+func DialBus(ctx context.Context) (*Conn, error) {
+	return dialSocket(ctx, "/run/dbus/system_bus_socket", true)
+}
+
 // DialUser connects to the user manager, whoever the caller is.
 func DialUser(ctx context.Context) (*Conn, error) {
 	var first error
@@ -191,14 +196,31 @@ func authenticated(in *bufio.Reader) error {
 	return nil
 }
 
-// joinBus makes the connection known to the bus and asks for the manager's
-// signals, which a private connection gets unasked.
+// joinBus makes the connection known to the bus and asks it for what the
+// manager broadcasts, which a private connection gets unasked: the ends of jobs
+// whoever asked for them, the rest once somebody has subscribed.
 func (c *Conn) joinBus(b *batch) {
-	bus := func(member string) method { return method{busPath, busName, member} }
 	rule := "type='signal',sender='" + systemdName + "',path_namespace='" + string(managerPath) + "'"
-	b.add(busName, bus("Hello"), nil, 0, nil)
-	b.add(busName, bus("AddMatch"), nil, 0, []any{rule})
-	b.call(method{managerPath, managerIface, "Subscribe"})
+	b.add(busName, method{busPath, busName, "Hello"}, nil, 0, nil)
+	b.add(busName, method{busPath, busName, "AddMatch"}, nil, 0, []any{rule})
+}
+
+// subscribe makes the manager broadcast the changes of units. On a bus it does
+// so for subscribers only.
+func (c *Conn) subscribe(ctx context.Context) error {
+	if !c.onBus {
+		return nil
+	}
+	if _, err := c.manager(ctx, "Subscribe"); err != nil && !isAlready(err) {
+		return err
+	}
+	return nil
+}
+
+// isAlready: somebody on this connection has subscribed before.
+func isAlready(err error) bool {
+	var be *BusError
+	return errors.As(err, &be) && be.Name == "org.freedesktop.systemd1.AlreadySubscribed"
 }
 
 // Close ends the connection. Calls in flight and waits return ErrDisconnected.

@@ -292,7 +292,7 @@ func TestWaitGone(t *testing.T) {
 
 func TestWatch(t *testing.T) {
 	p, c := unittest.Dial(t, func(unittest.Call) unittest.Reply { return unittest.Return() })
-	w, err := c.Watch("berth-*.service")
+	w, err := c.Watch(t.Context(), "berth-*.service")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +319,7 @@ func TestWatch(t *testing.T) {
 	if _, err := w.Next(t.Context()); !errors.Is(err, unit.ErrDisconnected) {
 		t.Errorf("after Close: got %v", err)
 	}
-	if _, err := c.Watch("["); err == nil {
+	if _, err := c.Watch(t.Context(), "["); err == nil {
 		t.Error("a bad pattern was taken")
 	}
 }
@@ -328,7 +328,7 @@ func TestWatch(t *testing.T) {
 // number of them, and holds up nobody.
 func TestSlowWatcher(t *testing.T) {
 	p, c := unittest.Dial(t, func(unittest.Call) unittest.Reply { return unittest.Return() })
-	w, err := c.Watch()
+	w, err := c.Watch(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,7 +365,7 @@ func TestDisconnected(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w, err := c.Watch()
+			w, err := c.Watch(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

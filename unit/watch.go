@@ -53,7 +53,7 @@ type Watcher struct {
 // patterns (globs, as systemctl has them; no patterns mean every unit). What
 // happens after Watch returned is not missed, so a caller that needs to know a
 // state reads it after Watch, not before.
-func (c *Conn) Watch(patterns ...string) (*Watcher, error) {
+func (c *Conn) Watch(ctx context.Context, patterns ...string) (*Watcher, error) {
 	for _, p := range patterns {
 		if _, err := path.Match(p, ""); err != nil {
 			return nil, &Error{Op: "watch", Unit: p, Err: err}
@@ -65,13 +65,24 @@ func (c *Conn) Watch(patterns ...string) (*Watcher, error) {
 		literal:  !strings.ContainsAny(strings.Join(patterns, ""), `*?[\`),
 		wake:     make(chan struct{}, 1),
 	}
+	if err := c.addWatcher(w); err != nil {
+		return nil, opError("watch", strings.Join(patterns, " "), err)
+	}
+	if err := c.subscribe(ctx); err != nil {
+		w.Close()
+		return nil, opError("watch", strings.Join(patterns, " "), err)
+	}
+	return w, nil
+}
+
+func (c *Conn) addWatcher(w *Watcher) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
-		return nil, opError("watch", "", c.err)
+		return c.err
 	}
 	c.watchers[w] = struct{}{}
-	return w, nil
+	return nil
 }
 
 // Close ends the collection. Next returns ErrDisconnected from then on.
@@ -268,9 +279,9 @@ func (c *Conn) publish(e Event) {
 // are not seen, so ok should test for what stays (NRestarts, InvocationID,
 // ActiveState) rather than for what passes.
 func (c *Conn) Wait(ctx context.Context, name string, ok func(*Status) bool) (*Status, error) {
-	w, err := c.Watch(name)
+	w, err := c.Watch(ctx, name)
 	if err != nil {
-		return nil, opError("wait for", name, ErrDisconnected)
+		return nil, err
 	}
 	defer w.Close()
 	for {
@@ -288,7 +299,7 @@ func (c *Conn) Wait(ctx context.Context, name string, ok func(*Status) bool) (*S
 // WaitGone waits until the manager has forgotten the units, so that their
 // names can be used for new transient ones.
 func (c *Conn) WaitGone(ctx context.Context, names ...string) error {
-	w, err := c.Watch(names...)
+	w, err := c.Watch(ctx, names...)
 	if err != nil {
 		return err
 	}

@@ -24,16 +24,16 @@ func newReaper() *reaper {
 }
 
 // start executes a program. Its status comes once on the channel.
-func (r *reaper) start(argv []string, attr *syscall.ProcAttr) (int, <-chan unix.WaitStatus, error) {
+func (r *reaper) start(argv []string, attr *syscall.ProcAttr) (<-chan unix.WaitStatus, error) {
 	r.mu.Lock() // the child must be known before it can be reaped
 	defer r.mu.Unlock()
 	pid, err := syscall.ForkExec(argv[0], argv, attr)
 	if err != nil {
-		return 0, nil, fmt.Errorf("execute %s: %w", argv[0], err)
+		return nil, fmt.Errorf("execute %s: %w", argv[0], err)
 	}
 	ch := make(chan unix.WaitStatus, 1)
 	r.waiting[pid] = ch
-	return pid, ch, nil
+	return ch, nil
 }
 
 // expect keeps the statuses of unknown children until release: one of them

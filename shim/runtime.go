@@ -20,7 +20,7 @@ type ociRuntime struct {
 	r     container.Runtime
 	state string // --root
 	env   []string
-	kids  *reaper
+	start func(argv []string, attr *syscall.ProcAttr) (<-chan unix.WaitStatus, error)
 }
 
 // stdio are the descriptors 0, 1 and 2 of a program.
@@ -31,8 +31,7 @@ func (o *ociRuntime) run(dir, logFile string, io stdio, verb ...string) (<-chan 
 	argv := append([]string{o.r.Path}, o.r.Args...)
 	argv = append(argv, "--root", o.state, "--log", logFile, "--log-format", "json")
 	argv = append(argv, verb...)
-	_, done, err := o.kids.start(argv, &syscall.ProcAttr{Dir: dir, Env: o.env, Files: io[:]})
-	return done, err
+	return o.start(argv, &syscall.ProcAttr{Dir: dir, Env: o.env, Files: io[:]})
 }
 
 // runtimeError is what a runtime said when it did not do what it was asked to.

@@ -129,7 +129,7 @@ func (s *shim) prepare(nameOrID string, in *notify.Inherited) error {
 		r:     s.rec.Runtime,
 		state: filepath.Join(s.store.Run(), "runtime"),
 		env:   childEnv(os.Environ()),
-		kids:  s.kids,
+		start: s.kids.start,
 	}
 	s.server = newServer(s)
 	return s.unit.enter()

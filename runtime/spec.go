@@ -115,6 +115,12 @@ func checkProcess(p *specs.Process) error {
 			}
 		}
 	}
+	for _, id := range append([]uint32{p.User.UID, p.User.GID}, p.User.AdditionalGids...) {
+		if id == ^uint32(0) {
+			// To setresuid that is "leave it as it is": root.
+			return errors.New("process.user: 4294967295 is not an id")
+		}
+	}
 	for _, r := range p.Rlimits {
 		if _, ok := rlimits[r.Type]; !ok {
 			return fmt.Errorf("rlimit %q: unknown type", r.Type)

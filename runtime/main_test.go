@@ -1,0 +1,161 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// insideEnv says that this process is the one in the namespaces that the tests
+// with root run in; its value is the folder with the binaries under test.
+const insideEnv = "BERTH_RUNTIME_TEST_INSIDE"
+
+// TestMain runs the tests that need root in a mount namespace and a cgroup of
+// their own, where cgroup v2 is at /sys/fs/cgroup whatever the host does, and
+// looks for what they left behind.
+func TestMain(m *testing.M) {
+	if os.Getenv(insideEnv) == "" && os.Getuid() == 0 && !fuzzing() {
+		os.Exit(outside())
+	}
+	if os.Getenv(insideEnv) == "" {
+		os.Exit(m.Run())
+	}
+	if err := inside(); err != nil {
+		fmt.Fprintln(os.Stderr, "prepare namespaces:", err)
+		os.Exit(1)
+	}
+	before := holdings()
+	status := m.Run()
+	if status == 0 {
+		status = checkLeaks(before)
+	}
+	os.Exit(status)
+}
+
+// fuzzing says that this is one of the fuzzer's processes, which talk by
+// descriptors that would not survive.
+func fuzzing() bool {
+	for _, a := range os.Args[1:] {
+		if strings.HasPrefix(a, "-test.fuzz") && !strings.HasPrefix(a, "-test.fuzzcachedir") {
+			return true
+		}
+	}
+	return false
+}
+
+// outside builds the runtime, makes a cgroup and starts this binary again in it.
+func outside() int {
+	dir, err := os.MkdirTemp("", "berth-runtime-test")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	for _, name := range []string{"berth-runtime", "berth-init"} {
+		build := exec.Command("go", "build", "-o", filepath.Join(dir, name), "../cmd/"+name)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", name, err, out)
+			return 1
+		}
+	}
+	mount := cgroupMount()
+	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), insideEnv+"="+dir)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS}
+	if mount != "" {
+		own, err := ownCgroup()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		mine := filepath.Join(mount, "berth-runtime-test-"+strconv.Itoa(os.Getpid()))
+		if err := enterCgroup(mine); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer func() {
+			if err := enterCgroup(filepath.Join(mount, own)); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+			for range 50 {
+				if removeTree(mine) == nil {
+					return
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+			fmt.Fprintln(os.Stderr, "left behind: cgroup", mine)
+		}()
+		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWCGROUP
+	}
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return max(exit.ExitCode(), 1)
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}
+
+func enterCgroup(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte("0"), 0o644)
+}
+
+// inside prepares the namespaces.
+func inside() error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if !isFS("/sys/fs/cgroup", unix.CGROUP2_SUPER_MAGIC) {
+		if err := unix.Unmount("/sys/fs/cgroup", unix.MNT_DETACH); err != nil && err != unix.EINVAL {
+			return err
+		}
+	}
+	// Also where it is cgroup2 already: this one begins at our cgroup.
+	if err := unix.Mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, ""); err != nil {
+		return err
+	}
+	return enterCgroup("/sys/fs/cgroup/tests")
+}
+
+// holdings is what a process could leak: descriptors, children, mounts, cgroups.
+func holdings() map[string]int {
+	h := make(map[string]int)
+	fds, _ := os.ReadDir("/proc/self/fd")
+	h["descriptors"] = len(fds)
+	mounts, _ := os.ReadFile("/proc/self/mounts")
+	h["mounts"] = strings.Count(string(mounts), "\n")
+	groups, _ := filepath.Glob("/sys/fs/cgroup/*/")
+	h["cgroups"] = len(groups)
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid()))
+	h["children"] = len(strings.Fields(string(children)))
+	return h
+}
+
+func checkLeaks(before map[string]int) int {
+	after := holdings()
+	status := 0
+	for what, n := range after {
+		if n > before[what] {
+			fmt.Fprintf(os.Stderr, "leaked %s: %d before the tests, %d after\n", what, before[what], n)
+			status = 1
+		}
+	}
+	return status
+}

@@ -58,7 +58,7 @@ func (r *resumingReader) again(err error) error {
 		return context.Cause(ctx)
 	}
 	r.failed++
-	if _, ok := retryable(err); !ok || r.failed >= retries {
+	if r.failed >= retries || !retryable(err) {
 		return err
 	}
 	r.d.p.rep.report(Event{Layer: r.d.layer.Digest, State: Retrying, Done: r.off, Total: r.d.layer.Size, Err: err})

@@ -187,7 +187,7 @@ func (p *pull) try(ctx context.Context, fn func() error) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if _, ok := retryable(err); !ok {
+		if !retryable(err) {
 			return err
 		}
 		if err := pause(ctx, n); err != nil {

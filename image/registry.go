@@ -3,10 +3,11 @@ package image
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -134,7 +135,7 @@ func (r *registry) manifest(ctx context.Context, ref string) ([]byte, ispec.Desc
 		return nil, desc, err
 	}
 	if len(data) > maxManifestSize {
-		return nil, desc, fmt.Errorf("manifest %s: larger than %d bytes", ref, maxManifestSize)
+		return nil, desc, fmt.Errorf("manifest %s: larger than %d bytes: %w", ref, maxManifestSize, ErrUnsupported)
 	}
 	if resp.ContentLength >= 0 && int64(len(data)) != resp.ContentLength {
 		return nil, desc, io.ErrUnexpectedEOF
@@ -189,27 +190,36 @@ func checkRange(header string, off int64) error {
 	return nil
 }
 
-// retryable reports whether asking again may help, and how long the registry
-// wants to be left alone before.
-func retryable(err error) (wait time.Duration, ok bool) {
+// retryable reports whether asking again may help.
+func retryable(err error) bool {
 	var te *transport.Error
 	if errors.As(err, &te) {
 		switch te.StatusCode {
 		case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests,
 			http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-			return 0, true
+			return true
 		}
-		return 0, false
+		return false
 	}
 	var cert *tls.CertificateVerificationError
 	var dns *net.DNSError
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, errPlain),
 		errors.As(err, &cert), errors.As(err, &dns) && dns.IsNotFound,
-		errors.Is(err, ErrCorrupt), errors.Is(err, ErrUnsupported), isNoSpace(err), isPlainHTTP(err):
-		return 0, false
+		errors.Is(err, ErrUnsupported), errors.Is(err, ErrBadReference), isNoSpace(err), isPlainHTTP(err),
+		isLocal(err):
+		return false
 	}
-	return 0, true
+	return true
+}
+
+// isLocal knows failures that have nothing to do with the transfer: files of
+// ours, and documents that came whole and make no sense.
+func isLocal(err error) bool {
+	var path *fs.PathError
+	var syntax *json.SyntaxError
+	var typ *json.UnmarshalTypeError
+	return errors.As(err, &path) || errors.As(err, &syntax) || errors.As(err, &typ)
 }
 
 func isPlainHTTP(err error) bool {
@@ -226,10 +236,12 @@ func explain(op string, ref Reference, err error) error {
 	host := "registry " + ref.Domain
 	var te *transport.Error
 	var cert *tls.CertificateVerificationError
-	var unknownCA x509.UnknownAuthorityError
 	var dns *net.DNSError
 	var ue *url.Error
 	switch {
+	// Certificates first: on loopback, plain HTTP has been tried after that.
+	case errors.As(err, &cert):
+		e.Kind, e.Text = ErrUnreachable, fmt.Sprintf("%s: %v: add its CA to the system's, or name it as an insecure registry", host, rootCause(cert))
 	case errors.As(err, &te):
 		e.Kind, e.Text = explainStatus(ref, te)
 	case isPlainHTTP(err):
@@ -238,8 +250,6 @@ func explain(op string, ref Reference, err error) error {
 		e.Kind, e.Text = ErrUnreachable, host+" refused the connection: is it running?"
 	case errors.As(err, &dns):
 		e.Kind, e.Text = ErrUnreachable, fmt.Sprintf("host name %s: %s: check the name and the network", dns.Name, dns.Err)
-	case errors.As(err, &cert), errors.As(err, &unknownCA):
-		e.Kind, e.Text = ErrUnreachable, fmt.Sprintf("%s: %v: add its CA to the system's, or name it as an insecure registry", host, rootCause(err))
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), isTimeout(err):
 		e.Kind, e.Text = ErrUnreachable, fmt.Sprintf("%s does not answer: %v", host, rootCause(err))
 	case errors.As(err, &ue):

@@ -27,7 +27,7 @@ func noise(n int, seed uint64) string {
 	for i := range b {
 		b[i] = byte(r.Uint32())
 	}
-	return base64.StdEncoding.EncodeToString(b)[:n]
+	return base64.RawURLEncoding.EncodeToString(b)[:n]
 }
 
 func noAuthFiles(t testing.TB) { t.Setenv("REGISTRY_AUTH_FILE", filepath.Join(t.TempDir(), "none")) }

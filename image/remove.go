@@ -71,23 +71,24 @@ func (s *Store) removeLocked(name string, opts *RemoveOptions) (removed []Remove
 	if err != nil {
 		return nil, nil, fmt.Errorf("remove image %s: %w", name, err)
 	}
-	e, err := s.find(x, name)
+	found, err := s.find(x, name)
 	if err != nil {
 		return nil, nil, err
 	}
-	id, err := s.idOf(e)
+	e := *found // the entries are about to move
+	id, err := s.idOf(&e)
 	if err != nil {
 		id = "" // damaged: it goes by its manifest
 	}
 	tags, others := s.entriesOf(x, e.Digest, id)
-	byName := nameMatches(name, entryName(e))
-	if byName && len(slices.DeleteFunc(slices.Clone(tags), func(t string) bool { return t == entryName(e) })) > 0 {
+	byName := nameMatches(name, entryName(&e))
+	if byName && len(slices.DeleteFunc(slices.Clone(tags), func(t string) bool { return t == entryName(&e) })) > 0 {
 		// Other names keep the image.
-		x.drop([]string{entryName(e)})
+		x.drop([]string{entryName(&e)})
 		if err := s.writeIndex(x); err != nil {
 			return nil, nil, err
 		}
-		return []Removed{{Untagged: entryName(e)}}, nil, nil
+		return []Removed{{Untagged: entryName(&e)}}, nil, nil
 	}
 	if !byName && len(tags) > 1 && !opts.Force {
 		return nil, nil, fmt.Errorf("remove image %s: it has the names %s: remove them one by one, or use force", name, strings.Join(tags, ", "))

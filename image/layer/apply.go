@@ -76,7 +76,7 @@ func Apply(ctx context.Context, root *os.File, r io.Reader, opts *Options) (*Res
 			return nil, fmt.Errorf("more than %d entries: %w", a.maxEntries, ErrTooBig)
 		}
 		if err := a.entry(hdr, tr); err != nil {
-			return nil, fmt.Errorf("entry %q: %w", hdr.Name, err)
+			return nil, fmt.Errorf("entry %q: %w", shorten(hdr.Name), err)
 		}
 	}
 	if err := a.finishDirs(); err != nil {
@@ -208,6 +208,9 @@ func cleanName(name string) (string, error) {
 	return name, nil
 }
 
+// shorten keeps a hostile name from filling an error text.
+func shorten(name string) string { return name[:min(len(name), 256)] }
+
 // regular writes a file. The descriptor is closed before the times are set:
 // nothing written later may move them.
 func (a *applier) regular(pfd int, base string, hdr *tar.Header, body io.Reader) error {
@@ -245,7 +248,7 @@ func (a *applier) regular(pfd int, base string, hdr *tar.Header, body io.Reader)
 func (a *applier) hardlink(pfd int, name, base string, hdr *tar.Header) error {
 	target, err := cleanName(hdr.Linkname)
 	if err != nil {
-		return fmt.Errorf("link target %q: %w", hdr.Linkname, err)
+		return fmt.Errorf("link target %q: %w", shorten(hdr.Linkname), err)
 	}
 	if target == "." {
 		return fmt.Errorf("link to the root: %w", ErrUnsafe)
@@ -262,7 +265,7 @@ func (a *applier) hardlink(pfd int, name, base string, hdr *tar.Header) error {
 		return a.foreign(name, target)
 	}
 	if err != nil {
-		return fmt.Errorf("link target %q: %w", hdr.Linkname, err)
+		return fmt.Errorf("link target %q: %w", shorten(hdr.Linkname), err)
 	}
 	defer unix.Close(tfd)
 	var st unix.Stat_t
@@ -270,10 +273,10 @@ func (a *applier) hardlink(pfd int, name, base string, hdr *tar.Header) error {
 		if errors.Is(err, unix.ENOENT) {
 			return a.foreign(name, target)
 		}
-		return fmt.Errorf("link target %q: %w", hdr.Linkname, err)
+		return fmt.Errorf("link target %q: %w", shorten(hdr.Linkname), err)
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR || isWhiteout(&st) {
-		return fmt.Errorf("link target %q is no file: %w", hdr.Linkname, ErrUnsafe)
+		return fmt.Errorf("link target %q is no file: %w", shorten(hdr.Linkname), ErrUnsafe)
 	}
 	// A link to itself must not make room for itself.
 	if same(pfd, base, &st) {

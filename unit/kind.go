@@ -282,7 +282,7 @@ type exitStatusWire struct {
 }
 
 func exitStatus(at func(*Spec) **ExitStatus) kind {
-	return pointer("(aiai)", at, func(v ExitStatus) any { return exitStatusWire{v.Status, v.Signal} }, func(v ExitStatus) string {
+	return pointer("(aiai)", at, func(v ExitStatus) any { return exitStatusWire(v) }, func(v ExitStatus) string {
 		var words []string
 		for _, n := range v.Status {
 			words = append(words, strconv.Itoa(int(n)))
@@ -337,7 +337,7 @@ func commandsEx(at func(*Spec) *[]Command) kind {
 				b[i].Flags = append(b[i].Flags, "ignore-failure")
 			}
 			if c.Privileged {
-				b[i].Flags = append(b[i].Flags, "fully-privileged")
+				b[i].Flags = append(b[i].Flags, "privileged")
 			}
 		}
 		return b

@@ -150,7 +150,7 @@ type Service struct {
 	NotifyAccess                string
 	Restart                     string
 	RestartMode                 string // direct: dependents do not see the restart
-	RestartSec                  *time.Duration
+	RestartDelay                *time.Duration
 	RestartForceExitStatus      *ExitStatus
 	RestartPreventExitStatus    *ExitStatus
 	SuccessExitStatus           *ExitStatus

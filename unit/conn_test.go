@@ -104,9 +104,9 @@ func TestStartTransient(t *testing.T) {
 		Dependencies: unit.Dependencies{Wants: []string{"web.socket"}},
 		Exec:         unit.Exec{StandardInputFile: r},
 		Service: unit.Service{
-			Type:         "notify",
-			ExecStart:    []unit.Command{{Argv: []string{"/bin/web", "$HOME"}}},
-			RestartDelay: new(time.Duration(0)),
+			Type:       "notify",
+			ExecStart:  []unit.Command{{Argv: []string{"/bin/web", "$HOME"}}},
+			RestartSec: new(time.Duration(0)),
 		},
 		Properties: []unit.Property{{Name: "PrivateTmp", Value: true}},
 		Aux: []unit.Spec{{

@@ -137,20 +137,21 @@ type Device struct {
 
 // Service is what only services have.
 type Service struct {
-	Type                        string // notify, exec, simple, …
-	ExitType                    string
-	ExecCondition               []Command
-	ExecStartPre                []Command
-	ExecStart                   []Command
-	ExecStartPost               []Command
-	ExecReload                  []Command
-	ExecStop                    []Command
-	ExecStopPost                []Command
-	RemainAfterExit             bool
-	NotifyAccess                string
-	Restart                     string
-	RestartMode                 string // direct: dependents do not see the restart
-	RestartDelay                *time.Duration
+	Type            string // notify, exec, simple, …
+	ExitType        string
+	ExecCondition   []Command
+	ExecStartPre    []Command
+	ExecStart       []Command
+	ExecStartPost   []Command
+	ExecReload      []Command
+	ExecStop        []Command
+	ExecStopPost    []Command
+	RemainAfterExit bool
+	NotifyAccess    string
+	Restart         string
+	RestartMode     string // direct: dependents do not see the restart
+	//lint:ignore ST1011 it is the setting's name
+	RestartSec                  *time.Duration
 	RestartForceExitStatus      *ExitStatus
 	RestartPreventExitStatus    *ExitStatus
 	SuccessExitStatus           *ExitStatus

@@ -78,7 +78,7 @@ var table = []row{
 	both("NotifyAccess", inService, 0, text(func(s *Spec) *string { return &s.Service.NotifyAccess })),
 	both("Restart", inService, 0, text(func(s *Spec) *string { return &s.Service.Restart })),
 	both("RestartMode", inService, 254, text(func(s *Spec) *string { return &s.Service.RestartMode })),
-	{"RestartSec", "RestartUSec", inService, 0, optTime(func(s *Spec) **time.Duration { return &s.Service.RestartDelay })},
+	{"RestartSec", "RestartUSec", inService, 0, optTime(func(s *Spec) **time.Duration { return &s.Service.RestartSec })},
 	both("RestartForceExitStatus", inService, 0, exitStatus(func(s *Spec) **ExitStatus { return &s.Service.RestartForceExitStatus })),
 	both("RestartPreventExitStatus", inService, 0, exitStatus(func(s *Spec) **ExitStatus { return &s.Service.RestartPreventExitStatus })),
 	both("SuccessExitStatus", inService, 0, exitStatus(func(s *Spec) **ExitStatus { return &s.Service.SuccessExitStatus })),

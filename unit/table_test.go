@@ -59,7 +59,7 @@ func sample(t testing.TB, name string) *Spec {
 		Service: Service{
 			Type: "exec", ExitType: "main", ExecCondition: cmd, ExecStartPre: cmd, ExecStart: cmd, ExecStartPost: cmd, ExecReload: cmd,
 			ExecStop: cmd, ExecStopPost: cmd, RemainAfterExit: true, NotifyAccess: "main", Restart: "on-abnormal", RestartMode: "direct",
-			RestartDelay:           new(1500 * time.Microsecond),
+			RestartSec:             new(1500 * time.Microsecond),
 			RestartForceExitStatus: &ExitStatus{Status: []int32{219}}, RestartPreventExitStatus: &ExitStatus{Signal: []int32{9}},
 			SuccessExitStatus: &ExitStatus{Status: []int32{3}, Signal: []int32{10}},
 			TimeoutStart:      new(Forever), TimeoutStop: new(time.Second), RuntimeMax: time.Hour, Watchdog: time.Minute,
@@ -165,7 +165,7 @@ func TestDropIn(t *testing.T) {
 		},
 		Service: Service{
 			ExecStart:         []Command{{Argv: []string{"/bin/sh", "-c", "echo $HOME; exit 100%"}}, {Path: "/bin/sh", Argv: []string{"-sh"}, Privileged: true, IgnoreFailure: true}},
-			RestartDelay:      new(time.Duration(0)),
+			RestartSec:        new(time.Duration(0)),
 			TimeoutStart:      new(Forever),
 			SuccessExitStatus: &ExitStatus{Status: []int32{3}, Signal: []int32{10}},
 		},

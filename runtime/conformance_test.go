@@ -420,6 +420,7 @@ func TestHooks(t *testing.T) {
 		}
 		id := s.id(t)
 		b := bundle(t, func(c *specs.Spec) {
+			//lint:ignore SA1019 engines still use prestart
 			c.Hooks = &specs.Hooks{Prestart: hook("prestart"), CreateRuntime: hook("createRuntime"), CreateContainer: hook("createContainer"),
 				StartContainer: hook("startContainer"), Poststart: hook("poststart"), Poststop: hook("poststop")}
 			c.Mounts = append(c.Mounts, specs.Mount{Destination: dir, Source: dir, Type: "bind", Options: []string{"bind", "rw"}})
@@ -594,4 +595,61 @@ func TestKill(t *testing.T) {
 			f.Close()
 		}
 	})
+}
+
+// TestRootMount has the root file system itself mounted by the runtime: an
+// overlay, of so many layers that fsconfig does not take their list.
+func TestRootMount(t *testing.T) {
+	s := ours(t)
+	for name, layers := range map[string]int{"few layers": 2, "many layers": 12} {
+		t.Run(name, func(t *testing.T) {
+			scratch := t.TempDir()
+			// Overlay does not stack on every file system the tests may run on.
+			if err := unix.Mount("tmpfs", scratch, "tmpfs", 0, ""); err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Unmount(scratch, unix.MNT_DETACH)
+			var lower []string
+			for i := range layers {
+				dir := filepath.Join(scratch, fmt.Sprintf("layer-with-a-long-name-%02d", i))
+				os.MkdirAll(dir, 0o755)
+				os.WriteFile(fmt.Sprintf("%s/from%d", dir, i), nil, 0o644)
+				lower = append(lower, dir)
+			}
+			os.Mkdir(scratch+"/upper", 0o755)
+			os.Mkdir(scratch+"/work", 0o755)
+			b := bundle(t, func(c *specs.Spec) {
+				c.Root.Readonly = false
+				c.Mounts = append([]specs.Mount{{Destination: "/", Type: "overlay", Source: "overlay", Options: []string{
+					"lowerdir=" + strings.Join(lower, ":") + ":" + filepath.Join(scratch, "base"), "upperdir=" + scratch + "/upper", "workdir=" + scratch + "/work"}}}, c.Mounts...)
+			}, "sh", "-c", "ls -d /from*| wc -l; echo x > /written; grep -c ' / overlay' /proc/mounts")
+			if out, err := exec.Command("cp", "-a", b+"/rootfs", scratch+"/base").CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			os.RemoveAll(b + "/rootfs")
+			os.Mkdir(b+"/rootfs", 0o755)
+			s.run(t, "run", "--bundle", b, s.id(t)).want(t, fmt.Sprintf("%d\n1", layers))
+			if _, err := os.Stat(scratch + "/upper/written"); err != nil {
+				t.Error(err)
+			}
+			mounts, _ := os.ReadFile("/proc/self/mounts")
+			if strings.Contains(string(mounts), "overlay "+b) {
+				t.Error("the overlay is mounted outside of the container")
+			}
+		})
+	}
+}
+
+// TestHybridCgroups runs where the v2 tree is only at /sys/fs/cgroup/unified.
+func TestHybridCgroups(t *testing.T) {
+	s := ours(t)
+	script := `mount --make-rprivate / && mount --move /sys/fs/cgroup /mnt && mount -t tmpfs tmpfs /sys/fs/cgroup &&
+mkdir /sys/fs/cgroup/unified && mount --move /mnt /sys/fs/cgroup/unified && exec "$@"`
+	b := bundle(t, nil, "grep", "^0:", "/proc/self/cgroup")
+	id := s.id(t)
+	argv := append([]string{"-m", "sh", "-c", script, "sh"}, append(append([]string{}, s.argv...), "run", "--bundle", b, id)...)
+	out, err := exec.Command("unshare", argv...).CombinedOutput()
+	if err != nil || string(out) != "0::/\n" {
+		t.Errorf("got %q %v", out, err)
+	}
 }

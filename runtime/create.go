@@ -89,7 +89,9 @@ type launch struct {
 	term       terminal
 	cwd, exe   int
 	madeCgroup bool
-	asked      chan func() // work for a thread in the host's namespaces
+	filter     filter        // the seccomp filter
+	compiled   chan struct{} // closed when filter is there
+	asked      chan func()   // work for a thread in the host's namespaces
 }
 
 // The init's descriptors: the standard three and the preserved ones, then
@@ -209,6 +211,11 @@ func (l *launch) run() error {
 		return err
 	}
 	first := l.begin()
+	l.compiled = make(chan struct{})
+	go func() {
+		defer close(l.compiled)
+		l.filter = newFilter(l.spec.Linux.Seccomp)
+	}()
 
 	// The thread that sets the container up is in the container's namespaces
 	// afterwards. It is never unlocked, so it ends with the goroutine.
@@ -346,10 +353,11 @@ func (l *launch) proceed(cmd command, env []string) error {
 	if !l.opt.NoNewKeyring {
 		id.keyring = "_ses." + l.c.rec.ID
 	}
-	var err error
-	if id.filter, id.flags, err = compileSeccomp(l.spec.Linux.Seccomp); err != nil {
-		return err
+	<-l.compiled
+	if l.filter.err != nil {
+		return l.filter.err
 	}
+	id.filter, id.flags = l.filter.code, l.filter.flags
 	if n := nofile.AtStart(); n.Max != 0 {
 		id.nofile = &unix.Rlimit{Cur: n.Cur, Max: n.Max}
 	}
@@ -423,6 +431,9 @@ func writePidFile(path string, pid int) error {
 
 // close releases what the launch itself held.
 func (l *launch) close() {
+	if l.compiled != nil {
+		<-l.compiled
+	}
 	closeSources(l.mounts)
 	for _, fd := range []*int{&l.sock, &l.theirs, &l.listen, &l.cgroupFD, &l.pidfd, &l.root.fd, &l.term.slave, &l.cwd, &l.exe} {
 		if *fd >= 0 {

@@ -3,7 +3,7 @@
 // The interpreter of program.go: R12 is the current step, R13 the header.
 // It uses no stack and no memory but the program's, so that it runs anywhere
 // it is copied to, in a process that has thrown everything else away.
-TEXT ·interp(SB), NOSPLIT|NOFRAME, $0-0
+TEXT interp<>(SB), NOSPLIT|NOFRAME, $0-0
 loop:
 	MOVQ	0(R12), AX
 	MOVQ	8(R12), DI
@@ -61,7 +61,7 @@ report:
 
 // func interpPC() unsafe.Pointer
 TEXT ·interpPC(SB), NOSPLIT, $0-8
-	MOVQ	$·interp(SB), AX
+	MOVQ	$interp<>(SB), AX
 	MOVQ	AX, ret+0(FP)
 	RET
 

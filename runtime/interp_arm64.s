@@ -2,7 +2,7 @@
 
 // The interpreter of program.go: R19 is the current step, R20 the header.
 // See interp_amd64.s.
-TEXT ·interp(SB), NOSPLIT|NOFRAME, $0-0
+TEXT interp<>(SB), NOSPLIT|NOFRAME, $0-0
 loop:
 	MOVD	0(R19), R8
 	MOVD	8(R19), R0
@@ -54,7 +54,7 @@ report:
 
 // func interpPC() unsafe.Pointer
 TEXT ·interpPC(SB), NOSPLIT, $0-8
-	MOVD	$·interp(SB), R0
+	MOVD	$interp<>(SB), R0
 	MOVD	R0, ret+0(FP)
 	RET
 

@@ -239,12 +239,6 @@ func (m *mount) target(r rootfs) (int, error) {
 // isRoot says that the mount is the container's root itself.
 func (m *mount) isRoot() bool { return path.Clean(m.spec.Destination) == "/" }
 
-// procInside says whether a path of the container lies in its /proc.
-func procInside(p string) bool {
-	p = path.Clean("/" + p)
-	return p == "/proc" || strings.HasPrefix(p, "/proc/")
-}
-
 // maskPaths hides paths of the container: a file behind /dev/null, a directory
 // behind an empty read-only tmpfs. What does not exist needs no hiding.
 func maskPaths(r rootfs, paths []string) error {

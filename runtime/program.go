@@ -39,7 +39,6 @@ type head struct {
 var _ = [1]struct{}{}[unsafe.Sizeof(step{})-96]
 var _ = [1]struct{}{}[unsafe.Offsetof(head{}.fail)-40]
 
-func interp()
 func interpPC() unsafe.Pointer
 
 //go:noescape
@@ -49,14 +48,10 @@ func cloneInto(args *cloneArgs, size, code, first, head uintptr) (pid, errno uin
 type cloneArgs struct {
 	flags      uint64
 	pidfd      uint64
-	childTID   uint64
-	parentTID  uint64
+	_, _       uint64 // child_tid, parent_tid
 	exitSignal uint64
-	stack      uint64
-	stackSize  uint64
-	tls        uint64
-	setTID     uint64
-	setTIDSize uint64
+	_, _, _    uint64 // stack, stack_size, tls
+	_, _       uint64 // set_tid, set_tid_size
 	cgroup     uint64
 }
 

@@ -115,6 +115,18 @@ var filterFlags = map[specs.LinuxSeccompFlag]uint64{
 	"SECCOMP_FILTER_FLAG_TSYNC":            0, // the process has one thread
 }
 
+// filter is a compiled profile, or why there is none.
+type filter struct {
+	code  []unix.SockFilter
+	flags uint64
+	err   error
+}
+
+func newFilter(s *specs.LinuxSeccomp) filter {
+	code, flags, err := compileSeccomp(s)
+	return filter{code, flags, err}
+}
+
 // compileSeccomp compiles linux.seccomp for the machine that this is.
 func compileSeccomp(s *specs.LinuxSeccomp) ([]unix.SockFilter, uint64, error) {
 	if s == nil {

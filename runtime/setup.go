@@ -231,10 +231,12 @@ func (l *launch) creating() specs.State {
 // hostHooks runs the hooks whose place is the runtime's namespaces.
 func (l *launch) hostHooks() error {
 	h := l.spec.Hooks
+	//lint:ignore SA1019 engines still use prestart
 	if h == nil || len(h.Prestart) == 0 && len(h.CreateRuntime) == 0 {
 		return nil
 	}
 	return l.onHost(func() error {
+		//lint:ignore SA1019 as above
 		if err := runHooks(l.ctx, "prestart", h.Prestart, l.creating()); err != nil {
 			return err
 		}

@@ -1,0 +1,101 @@
+// Package runtime runs containers from OCI bundles: what runc is to Docker.
+// cmd/berth-runtime is its command line.
+//
+//	c, err := runtime.Create(ctx, "/run/berth-runtime", "web", "/path/to/bundle", nil)
+//	err = c.Start(ctx)
+//	child, err := c.Exec(ctx, runtime.ProcessLike(base, []string{"ps"}), nil)
+//	err = c.Kill(unix.SIGTERM)
+//	err = c.Delete(ctx, false)
+//
+// # Words
+//
+// The configuration is a bundle's config.json, used as runtime-spec's own
+// types. A launch is one create or run on its way, an entry one exec. The init
+// is the container's first process; a child is a container's process that is
+// ours to wait for. A record is what is kept of a container in the store, a
+// directory with one directory a container (state.go lists its files).
+//
+// # How a container is made
+//
+// A Go process of several threads can unshare and join most namespaces, but
+// thread by thread, and cannot run Go in a process that it has forked. Other
+// runtimes therefore start themselves again, inside; that second start of Go,
+// and the talk with it, is most of their time. Here it does not happen. Two
+// parties share the work:
+//
+// The init is cloned (clone3) with all new namespaces and the cgroup at once.
+// Being a copy of a Go process that must not run Go, it runs a program: a list
+// of system calls with their arguments, in memory that it shares with the
+// runtime (program.go). The interpreter of that list is sixty lines of assembly
+// (interp_*.s) that need no stack and nothing else of the process. It was
+// copied in front of the list, so the first thing that the init does is to
+// close all descriptors and to unmap everything but those few pages: Go's heap,
+// the binary, the stacks. From then on it is a process of four pages that
+// knows nothing. It makes by itself only what depends on who makes it: file
+// systems that belong to its pid, cgroup or user namespace. Those it sends as
+// detached mounts (fsmount, SCM_RIGHTS) over a socket pair. A step that fails
+// sends its own words and the error number over the same pair and ends the
+// process.
+//
+// Everything else is ordinary Go on one thread of the runtime, locked for ever
+// (setup.go). It joins the init's mount, network, IPC and UTS namespaces, which
+// a single thread may do, and puts the root file system together while the
+// init waits: mounts, devices, terminal, masks, and the pivot_root that moves
+// the init's root too. Then it writes the rest of the program (limits,
+// capabilities, ids, seccomp, execve), sends the descriptors that this needs,
+// and is done. The thread ends with its goroutine; hooks of the host's
+// namespaces run on other threads (onHost).
+//
+// So a user namespace needs no second stage either: the thread stays outside,
+// has root's rights over the namespace from there, and makes inodes as the
+// container's root by setting its file system ids (rootfs.as).
+//
+// The init's descriptors are known by their numbers, since it closed all but
+// those: 0 to 2, the preserved ones, then the pair, then the start socket;
+// whatever it opens or receives gets the next number.
+//
+// # How a container is started
+//
+// Between create and start the init waits in accept on a socket in the
+// container's directory. Start connects, runs the startContainer hooks and
+// says go; the connection, close-on-exec, is where a failing execve is
+// reported, and its closing without a report is the proof that the program
+// runs. A Start that is killed in between leaves the init accepting the next.
+// Run has no such socket: the pair plays its part.
+//
+// The state is computed, never stored: the pid with its start time lives or
+// not, the start socket's file is there or not, the cgroup is frozen or not.
+//
+// Exec is the same with another list: the thread joins the pid namespace, the
+// process is cloned into it and into the cgroup, joins the rest by the init's
+// pidfd in one setns, and goes on like an init.
+//
+// # Safety
+//
+// No path of the container is ever resolved as a string: rootfs.open asks the
+// kernel to stay below the root and to refuse magic links (openat2), and mounts
+// are attached to what it opened (move_mount). The working directory and the
+// program are opened so by the runtime and handed over as descriptors
+// (CVE-2024-21626). Sources of binds are opened in the host's namespace before.
+// /dev/null is checked to be it before it masks anything, and /dev/pts/ptmx to
+// be one of a devpts. close_range comes first and again before the program.
+//
+// Having unmapped the runtime's binary, the process replaces it by the
+// container's own program as what /proc/PID/exe means (PR_SET_MM_MAP), so a
+// container cannot reach the binary through a process of ours that waits or
+// enters, nor by executing /proc/self/exe (CVE-2019-5736). What is left of it:
+// where the kernel lacks CONFIG_CHECKPOINT_RESTORE, or the program cannot be
+// read, the binary stays; and in an exec, from the clone to the unmap, some
+// tens of microseconds, a process of the container with CAP_SYS_PTRACE and
+// without a user namespace could open it.
+//
+// # What it does not do
+//
+// It talks to no systemd and enables no controllers: it is given a cgroup, a
+// leaf below one that is delegated, and writes the limits that the leaf has
+// files for. Not yet here, and refused as UnsupportedError: device cgroups (an
+// empty promise until then: not refused), AppArmor and SELinux labels, idmapped
+// mounts, time namespaces, joined user and mount namespaces, seccomp listeners,
+// --no-pivot, checkpoint. It needs Linux 5.15 (mount_setattr, openat2, clone3
+// into a cgroup, cgroup.kill) on amd64 or arm64.
+package runtime

@@ -20,7 +20,7 @@ const (
 	managerIface  = "org.freedesktop.systemd1.Manager"
 	unitIface     = "org.freedesktop.systemd1.Unit"
 	serviceIface  = "org.freedesktop.systemd1.Service"
-	socketIface   = "org.freedesktop.systemd1.Socket"
+	jobIface      = "org.freedesktop.systemd1.Job"
 	propertyIface = "org.freedesktop.DBus.Properties"
 	busName       = "org.freedesktop.DBus"
 	busPath       = dbus.ObjectPath("/org/freedesktop/DBus")

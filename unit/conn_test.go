@@ -205,7 +205,7 @@ func (u *unitAnswers) handle(c unittest.Call) unittest.Reply {
 		}
 		return unittest.Return(webPath)
 	}
-	if v, ok := u.values[c.Property()]; ok && c.Path == webPath {
+	if v, ok := u.values[c.Property()]; ok && (c.Path == webPath || c.Path == jobPath) {
 		return unittest.Return(dbus.MakeVariant(v))
 	}
 	return unittest.Fail("org.freedesktop.DBus.Error.UnknownProperty", "Unknown property.")
@@ -226,12 +226,13 @@ func TestStatus(t *testing.T) {
 			ID   uint32
 			Path dbus.ObjectPath
 		}{7, jobPath},
+		"JobType":      "stop",
 		"InvocationID": []byte{0xab, 0x01}, "MainPID": uint32(12), "ExecMainStatus": int32(3),
 		"ActiveEnterTimestamp": uint64(1_500_000), "Result": 5, // of a wrong type
 	})
 	got, err = c.Status(t.Context(), "web.service")
 	want := &unit.Status{
-		Name: "web.service", Loaded: true, LoadState: "loaded", ActiveState: "active", SubState: "running", Job: 7,
+		Name: "web.service", Loaded: true, LoadState: "loaded", ActiveState: "active", SubState: "running", Job: 7, JobType: "stop",
 		InvocationID: "ab01", MainPID: 12, ExecMainStatus: 3, ActiveEnter: time.UnixMicro(1_500_000),
 	}
 	if d := cmp.Diff(want, got); err != nil || d != "" {

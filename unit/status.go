@@ -3,6 +3,7 @@ package unit
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -18,6 +19,7 @@ type Status struct {
 	ActiveState  string // active, activating, deactivating, inactive, failed …
 	SubState     string // running, auto-restart, dead …
 	Job          uint32 // queued or running, 0 for none
+	JobType      string // start, stop, restart …; empty if it ended meanwhile
 	InvocationID string // 32 hex digits
 	Transient    bool
 	Freezer      string // running, frozen, freezing, thawing
@@ -119,7 +121,7 @@ func (c *Conn) Status(ctx context.Context, name string) (*Status, error) {
 }
 
 // StatusAll reads the status of several units, in two round trips however many
-// there are. Each is what was true when the manager came to it.
+// there are, or three if any has a job. Each is what was true when the manager came to it.
 func (c *Conn) StatusAll(ctx context.Context, names ...string) ([]*Status, error) {
 	all := make([]*Status, len(names))
 	loaded, err := c.loaded(ctx, names)
@@ -171,5 +173,34 @@ func (c *Conn) StatusAll(ctx context.Context, names ...string) ([]*Status, error
 			s.Loaded = false // forgotten between the two round trips
 		}
 	}
-	return all, nil
+	return all, c.jobTypes(ctx, all)
+}
+
+// jobTypes asks what the jobs are that the units have.
+func (c *Conn) jobTypes(ctx context.Context, all []*Status) error {
+	b := c.batch()
+	for _, s := range all {
+		if s.Job != 0 {
+			path := managerPath + "/job/" + dbus.ObjectPath(strconv.FormatUint(uint64(s.Job), 10))
+			b.get(path, jobIface, "JobType")
+		}
+	}
+	if err := b.send(ctx); err != nil {
+		return err
+	}
+	next := b.calls
+	for _, s := range all {
+		if s.Job == 0 {
+			continue
+		}
+		body, err := c.await(ctx, next[0])
+		next = next[1:]
+		var be *BusError
+		if err != nil && !errors.As(err, &be) {
+			return err
+		}
+		v, _ := first[dbus.Variant](body)
+		s.JobType, _ = v.Value().(string)
+	}
+	return nil
 }

@@ -105,7 +105,7 @@ func (r Reference) Familiar() string {
 	}
 	path := r.Path
 	if short, ok := strings.CutPrefix(path, officialRepo); ok && !strings.Contains(short, "/") {
-		if d, _ := splitDomain(short + "/x"); d == defaultDomain && !isHex64(short) {
+		if !isHex64(short) {
 			path = short
 		}
 	} else if d, _ := splitDomain(path); d != defaultDomain {

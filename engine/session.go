@@ -254,7 +254,9 @@ func (s *Session) follow(w *wire.Session) {
 		e, err := w.Wait(ctx)
 		if err == nil {
 			s.exit = exitOf(e)
-			_ = w.WaitGone(ctx) // a shim killed here has told what there is to tell
+			if !s.isExec {
+				_ = w.WaitGone(ctx) // a shim killed here has told what there is to tell
+			}
 			return
 		}
 		if s.isExec || !errors.Is(err, wire.ErrGone) || s.closed() {

@@ -54,7 +54,7 @@ func stop(ctx context.Context, h *Host, r *container.Record, timeout *time.Durat
 
 // sweep ends what a run left whose shim was killed and never came back.
 func sweep(h *Host, r *container.Record) error {
-	err := shim.Sweep(h.Containers, r)
+	_, err := shim.Sweep(h.Containers, r, "")
 	if errors.Is(err, container.ErrInUse) || errors.Is(err, container.ErrNotExist) {
 		return nil // a shim lives, or has removed the container
 	}

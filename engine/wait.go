@@ -53,7 +53,7 @@ func waitRunning(ctx context.Context, h *Host, r *container.Record) error {
 	if err != nil {
 		return err
 	}
-	w, err := conn.Watch(UnitName(r.Name), TemplateName(r.Name))
+	w, err := conn.Watch(ctx, UnitName(r.Name), TemplateName(r.Name))
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,11 @@ func openFile(path string) (*fileSink, error) {
 
 func (s *fileSink) Close() error { return s.f.Close() }
 
+// fileBatch makes the cost of a system call small against that of its bytes.
+const fileBatch = 64 << 10
+
+func (s *fileSink) Limit() int { return fileBatch }
+
 // Mark is the size of the file.
 func (s *fileSink) Mark() (int64, error) {
 	fi, err := s.f.Stat()

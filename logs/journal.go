@@ -75,6 +75,10 @@ func (s *journalSink) Close() error {
 	return s.f.Close()
 }
 
+// Limit is small: a batch that a kill interrupts is sent again from its
+// beginning, and a storm of kills must not keep it from ever being through.
+func (s *journalSink) Limit() int { return 2 << 10 }
+
 func (s *journalSink) Mark() (int64, error) { return 0, nil }
 
 // Redo sends all of b again: the reader drops what it has seen.

@@ -88,11 +88,12 @@ func writeAll(t *testing.T, s Sink, id Stream, data []byte, n int) {
 	for have := min(n, len(data)); ; have = min(have+n, len(data)) {
 		eof := have == len(data)
 		cut := Cut(data[pos:have], eof)
-		if cut > 0 {
-			if err := s.Write(Batch{Stream: id, Offset: int64(pos), Time: when, Data: data[pos : pos+cut]}); err != nil {
+		for cut > 0 {
+			b := Split(data[pos:pos+cut], n)
+			if err := s.Write(Batch{Stream: id, Offset: int64(pos), Time: when, Data: data[pos : pos+b]}); err != nil {
 				t.Fatal(err)
 			}
-			pos += cut
+			pos, cut = pos+b, cut-b
 		}
 		if eof {
 			return

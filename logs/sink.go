@@ -16,12 +16,15 @@ type Batch struct {
 
 // Sink takes batches. It is used by one goroutine at a time.
 type Sink interface {
+	// Limit is about how many bytes of data a batch should have at most.
+	Limit() int
 	// Mark returns what Redo needs to know about the time before a Write.
 	Mark() (int64, error)
 	// Write logs b. After an error b is lost and the sink goes on.
 	Write(b Batch) error
 	// Redo logs what is missing of b, of which a killed process wrote an
-	// unknown part after it was given mark.
+	// unknown part after it was given mark. Where the sink cannot tell it
+	// logs all of b again, and its reader drops doubles.
 	Redo(b Batch, mark int64) error
 	Close() error
 }
@@ -52,6 +55,7 @@ func Open(c Config) (Sink, error) {
 
 type discard struct{}
 
+func (discard) Limit() int              { return fileBatch }
 func (discard) Mark() (int64, error)    { return 0, nil }
 func (discard) Write(Batch) error       { return nil }
 func (discard) Redo(Batch, int64) error { return nil }
@@ -67,6 +71,19 @@ func Cut(data []byte, eof bool) int {
 	n := bytes.LastIndexByte(data, '\n') + 1
 	rest := len(data) - n
 	return n + rest/MaxLine*MaxLine
+}
+
+// Split returns how many bytes of data, which Cut took, make a batch of about
+// limit bytes: whole lines or pieces, at least one.
+func Split(data []byte, limit int) int {
+	if len(data) <= limit {
+		return len(data)
+	}
+	if n := bytes.LastIndexByte(data[:limit], '\n') + 1; n > 0 {
+		return n
+	}
+	_, n, _ := piece(data)
+	return n
 }
 
 // piece returns the first line of data or the first piece of it, the bytes it

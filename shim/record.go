@@ -127,12 +127,16 @@ func (r *recorder) take(s *stream, end bool) int64 {
 			r.err = fmt.Errorf("log: %w", err)
 			return *pos
 		}
-		n := logs.Cut(data, end && *pos+want == s.size)
-		if n == 0 {
+		data = data[:logs.Cut(data, end && *pos+want == s.size)]
+		if len(data) == 0 {
 			break
 		}
-		r.err = r.write(s, data[:n])
-		*pos += int64(n)
+		for len(data) > 0 {
+			n := logs.Split(data, r.sink.Limit())
+			r.err = r.write(s, data[:n])
+			*pos += int64(n)
+			data = data[n:]
+		}
 	}
 	return *pos
 }

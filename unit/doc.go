@@ -16,10 +16,14 @@
 //		return err
 //	}
 //	defer c.Close()
-//	err = c.StartTransient(ctx, &unit.Spec{
+//	job, err := c.StartTransient(ctx, &unit.Spec{
 //		Name:    "hello.service",
-//		Service: &unit.Service{ExecStart: []unit.Command{{Argv: []string{"/bin/echo", "hello"}}}},
+//		Service: unit.Service{ExecStart: []unit.Command{{Argv: []string{"/bin/echo", "hello"}}}},
 //	})
+//	if err != nil {
+//		return err
+//	}
+//	err = job.Wait(ctx)
 //
 // # One table
 //
@@ -46,6 +50,15 @@
 // no D-Bus.
 //
 // # Limits
+//
+// A private connection costs PID 1 a millisecond and a half when it is made,
+// and its share of every change of every unit while it is open: with fifty of
+// them idle a start took 42 ms instead of 5 (systemd 252). So a process makes
+// one, early, and closes it as soon as its jobs are done; nothing holds one for
+// the life of a service.
+//
+// A unit whose cgroup still has processes is not collected when it has ended,
+// whatever CollectMode= says: it stays loaded, inactive, its name taken.
 //
 // A private connection does not survive systemctl daemon-reexec: calls in
 // flight and waits then return [ErrDisconnected], and the caller dials again.

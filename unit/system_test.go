@@ -46,7 +46,7 @@ func BenchmarkDial(b *testing.B) {
 	}
 }
 
-func BenchmarkVersion(b *testing.B) {
+func BenchmarkRoundTrip(b *testing.B) {
 	c := dialSystem(b)
 	for b.Loop() {
 		if _, err := c.List(b.Context(), "no-such-*"); err != nil {
@@ -120,20 +120,108 @@ func TestTransient(t *testing.T) {
 	if err != nil || s.MainPID == 0 || s.ActiveState != "active" || len(s.InvocationID) != 32 {
 		t.Fatalf("%+v %v", s, err)
 	}
-	t.Logf("%+v", s)
 	_, err = c.StartTransient(t.Context(), &unit.Spec{Name: name, Service: unit.Service{ExecStart: []unit.Command{{Argv: []string{"/bin/true"}}}}})
-	t.Log(err)
 	if !errors.Is(err, unit.ErrExists) {
 		t.Fatal(err)
 	}
-	begin := time.Now()
 	go c.Kill(context.Background(), name, unit.KillMain, 9)
 	if err := c.WaitGone(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
-	t.Log("gone after", time.Since(begin))
 	s, err = c.Status(t.Context(), name)
 	if err != nil || s.Loaded {
 		t.Fatalf("%+v %v", s, err)
+	}
+}
+
+// TestJobType: a stop that waits for the service is seen as such.
+func TestJobType(t *testing.T) {
+	c := dialSystem(t)
+	name := unitName(t, 1)
+	j, err := c.StartTransient(t.Context(), &unit.Spec{
+		Name:        name,
+		CollectMode: "inactive-or-failed",
+		Service: unit.Service{
+			ExecStart: []unit.Command{{Argv: []string{"/bin/sleep", "1000"}}},
+			ExecStop:  []unit.Command{{Argv: []string{"/bin/sleep", "0.5"}}},
+		},
+	})
+	if err == nil {
+		err = j.Wait(t.Context())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	j, err = c.Stop(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Status(t.Context(), name)
+	if err != nil || s.Job != j.ID || s.JobType != "stop" {
+		t.Errorf("got %+v, %v, want a stop job %d", s, err, j.ID)
+	}
+	if err := j.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := c.WaitGone(t.Context(), name); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Stop(t.Context(), name); !errors.Is(err, unit.ErrNotExist) {
+		t.Errorf("stop of a unit that is not there: got %v", err)
+	}
+}
+
+// TestFailure: how a start fails is told apart.
+func TestFailure(t *testing.T) {
+	c := dialSystem(t)
+	for what, argv := range map[string][]string{"exit": {"/bin/false"}, "missing": {"/nonexistent"}} {
+		name := fmt.Sprintf("berthtest-%d-%s.service", os.Getpid(), what)
+		j, err := c.StartTransient(t.Context(), &unit.Spec{
+			Name:        name,
+			CollectMode: "inactive-or-failed",
+			Service:     unit.Service{Type: "notify", ExecStart: []unit.Command{{Argv: argv}}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e *unit.Error
+		if err := j.Wait(t.Context()); !errors.As(err, &e) || e.Result != unit.JobFailed {
+			t.Errorf("%s: got %v, want a failed job", what, err)
+		}
+	}
+}
+
+// TestWatchSystem: the life of a unit, as seen by somebody else.
+func TestWatchSystem(t *testing.T) {
+	c, other := dialSystem(t), dialSystem(t)
+	name := unitName(t, 2)
+	w, err := other.Watch(t.Context(), fmt.Sprintf("berthtest-%d-*", os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	if _, err := other.Version(t.Context()); err != nil { // it is ready for signals
+		t.Fatal(err)
+	}
+	startSleep(t, c, name)
+	if err := c.Kill(t.Context(), name, unit.KillMain, 9); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	seen := make(map[unit.EventKind]int)
+	states := make(map[any]bool)
+	for seen[unit.Unloaded] == 0 {
+		e, err := w.Next(ctx)
+		if err != nil {
+			t.Fatal(err, seen)
+		}
+		if e.Unit == name {
+			seen[e.Kind]++
+			states[e.Values["ActiveState"]] = true
+		}
+	}
+	if seen[unit.Loaded] == 0 || seen[unit.JobAdded] == 0 || seen[unit.JobEnded] == 0 || !states["active"] || !states["failed"] {
+		t.Errorf("saw %v, states %v", seen, states)
 	}
 }

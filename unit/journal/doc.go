@@ -3,8 +3,9 @@
 // field.
 //
 // It is a leaf: a raw socket, no package net and no formatting, so that a
-// supervisor that stays for the life of its service remains small
-// (coreos/go-systemd's sender links net, which is 0.4 MB of every process).
+// supervisor that stays for the life of its service remains small.
+// coreos/go-systemd's sender takes one value for a field, and links net: some
+// 60 kB more of every process, with 30 alike.
 //
 //	c, err := journal.Dial("")
 //	if err != nil {

@@ -60,8 +60,13 @@ func interrupted(ctx context.Context, err error) error {
 	return err
 }
 
-// outputError is the failure to write a result.
-func outputError(err error) error { return fmt.Errorf("write output: %w", err) }
+// writeError is the failure to write a result.
+type writeError struct{ err error }
+
+func (e *writeError) Error() string { return "write output: " + e.err.Error() }
+func (e *writeError) Unwrap() error { return e.err }
+
+func outputError(err error) error { return &writeError{err} }
 
 // exitCode is the one place that turns an error into an exit code.
 func exitCode(err error) int {
@@ -137,7 +142,8 @@ func warn(w io.Writer, format string, a ...any) {
 // advice is what to do about err, where that is known here and err does not say
 // it itself.
 func advice(err error) string {
-	if errors.Is(err, syscall.ENOSPC) {
+	var w *writeError
+	if errors.Is(err, syscall.ENOSPC) && !errors.As(err, &w) {
 		return ": make room, e.g. by berth image prune"
 	}
 	if os.Geteuid() != 0 && (errors.Is(err, fs.ErrPermission) || errors.Is(err, unit.ErrPermission)) {

@@ -46,18 +46,33 @@ func (f *fakeRegistry) host() string { return strings.TrimPrefix(f.URL, "http://
 
 // add serves an image under repo:tag, and by digest; it returns its reference.
 func (f *fakeRegistry) add(img *testImage, repo, tag string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.blobs[digest.FromBytes(img.config).String()] = img.config
 	for _, l := range img.layers {
 		f.blobs[l.digest().String()] = l.blob
 	}
-	f.addManifest(img.desc.MediaType, img.manifest, tag)
+	f.setManifest(img.desc.MediaType, img.manifest, tag)
 	return f.host() + "/" + repo + ":" + tag
 }
 
 func (f *fakeRegistry) addManifest(mediaType string, data []byte, tag string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.setManifest(mediaType, data, tag)
+}
+
+func (f *fakeRegistry) setManifest(mediaType string, data []byte, tag string) {
 	m := fakeManifest{mediaType, data}
 	f.manifests[tag] = m
 	f.manifests[digest.FromBytes(data).String()] = m
+}
+
+// onBlob has fn answer requests for blobs.
+func (f *fakeRegistry) onBlob(fn func(w http.ResponseWriter, r *http.Request, data []byte, n int) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.blob = fn
 }
 
 func (f *fakeRegistry) count(what string) int {
@@ -115,9 +130,10 @@ func (f *fakeRegistry) serveBlob(w http.ResponseWriter, r *http.Request, name st
 }
 
 func (f *fakeRegistry) blobUnlocked(w http.ResponseWriter, r *http.Request, data []byte, n int) bool {
+	answer := f.blob
 	f.mu.Unlock()
 	defer f.mu.Lock()
-	return f.blob(w, r, data, n)
+	return answer(w, r, data, n)
 }
 
 func sendRange(w http.ResponseWriter, r *http.Request, data []byte, ranges bool) {

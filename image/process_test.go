@@ -76,11 +76,11 @@ func TestKilled(t *testing.T) {
 	f, s := newFakeRegistry(t), openTest(t)
 	img := processImage(t)
 	ref := f.add(img, "repo", "1")
-	f.blob = func(w http.ResponseWriter, r *http.Request, data []byte, _ int) bool {
+	f.onBlob(func(w http.ResponseWriter, r *http.Request, data []byte, _ int) bool {
 		w = slowWriter{w}
 		sendRange(w, r, data, true)
 		return true
-	}
+	})
 	for i := range 12 {
 		cmd := pullCommand(t, s.Root(), ref)
 		if err := cmd.Start(); err != nil {
@@ -93,9 +93,7 @@ func TestKilled(t *testing.T) {
 			t.Fatalf("after kill %d: %v", i, err)
 		}
 	}
-	f.mu.Lock()
-	f.blob = nil
-	f.mu.Unlock()
+	f.onBlob(nil)
 	if _, err := s.Pull(t.Context(), ref, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -139,10 +137,10 @@ func TestTwoProcesses(t *testing.T) {
 	f, s := newFakeRegistry(t), openTest(t)
 	img := processImage(t)
 	ref := f.add(img, "repo", "1")
-	f.blob = func(w http.ResponseWriter, r *http.Request, data []byte, _ int) bool {
+	f.onBlob(func(w http.ResponseWriter, r *http.Request, data []byte, _ int) bool {
 		sendRange(slowWriter{w}, r, data, true)
 		return true
-	}
+	})
 	var cmds []*exec.Cmd
 	var outs []*strings.Builder
 	for range 3 {

@@ -254,9 +254,9 @@ func TestPullTrouble(t *testing.T) {
 			img := newTestImage(t, big, layerOf(t, "small=1"))
 			ref := f.add(img, "repo", "1")
 			f.noRange = tt.noRange
-			f.blob = func(w http.ResponseWriter, r *http.Request, data []byte, n int) bool {
+			f.onBlob(func(w http.ResponseWriter, r *http.Request, data []byte, n int) bool {
 				return len(data) > 100_000 && tt.blob(w, r, data, n)
-			}
+			})
 			_, err := s.Pull(t.Context(), ref, nil)
 			if tt.ranges != (len(f.ranges) > 0) {
 				t.Errorf("ranges asked for: %q", f.ranges)
@@ -448,10 +448,10 @@ func TestRedirect(t *testing.T) {
 	}))
 	defer cdn.Close()
 	f.gate = requireBasic
-	f.blob = func(w http.ResponseWriter, r *http.Request, _ []byte, _ int) bool {
+	f.onBlob(func(w http.ResponseWriter, r *http.Request, _ []byte, _ int) bool {
 		http.Redirect(w, r, cdn.URL+"/"+filepath.Base(r.URL.Path), http.StatusTemporaryRedirect)
 		return true
-	}
+	})
 	s := openTest(t)
 	if _, err := s.Pull(t.Context(), ref, &PullOptions{Credentials: &Credentials{"u", "p"}}); err != nil {
 		t.Fatal(err)

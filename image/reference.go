@@ -125,9 +125,6 @@ func (r Reference) suffix() string {
 	return s
 }
 
-// isZero reports whether r names nothing.
-func (r Reference) isZero() bool { return r.Path == "" }
-
 func isAlnum(c byte) bool { return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' }
 
 func isWord(c byte) bool { return isAlnum(c) || c >= 'A' && c <= 'Z' }

@@ -243,7 +243,7 @@ func explain(op string, ref Reference, err error) error {
 	case errors.As(err, &cert):
 		e.Kind, e.Text = ErrUnreachable, fmt.Sprintf("%s: %v: add its CA to the system's, or name it as an insecure registry", host, rootCause(cert))
 	case errors.As(err, &te):
-		e.Kind, e.Text = explainStatus(ref, te)
+		e.Text, e.Kind = explainStatus(ref, te)
 	case isPlainHTTP(err):
 		e.Kind, e.Text = ErrPlainHTTP, host+" speaks plain HTTP: name it as an insecure registry if that is what you want"
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -260,25 +260,28 @@ func explain(op string, ref Reference, err error) error {
 	return e
 }
 
-func explainStatus(ref Reference, te *transport.Error) (kind error, text string) {
+func explainStatus(ref Reference, te *transport.Error) (text string, kind error) {
 	host := "registry " + ref.Domain
 	for _, d := range te.Errors {
 		switch d.Code {
 		case transport.ManifestUnknownErrorCode, transport.NameUnknownErrorCode:
-			return ErrUnknown, "registry has no such image"
+			return "registry has no such image", ErrUnknown
 		case transport.UnauthorizedErrorCode, transport.DeniedErrorCode:
-			return ErrUnauthorized, host + " denies access: log in, or check the name"
+			return host + " denies access: log in, or check the name", ErrUnauthorized
 		}
+	}
+	if te.StatusCode == http.StatusNotFound && te.Request != nil && strings.Contains(te.Request.URL.Path, "/blobs/") {
+		return host + " lacks a part of the image: it has to be pushed again", nil
 	}
 	switch te.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return ErrUnauthorized, host + " denies access: log in, or check the name"
+		return host + " denies access: log in, or check the name", ErrUnauthorized
 	case http.StatusNotFound:
-		return ErrUnknown, "registry has no such image"
+		return "registry has no such image", ErrUnknown
 	case http.StatusTooManyRequests:
-		return nil, host + " limits the number of requests: wait, or log in"
+		return host + " limits the number of requests: wait, or log in", nil
 	}
-	return nil, fmt.Sprintf("%s answers %d %s", host, te.StatusCode, http.StatusText(te.StatusCode))
+	return fmt.Sprintf("%s answers %d %s", host, te.StatusCode, http.StatusText(te.StatusCode)), nil
 }
 
 func isTimeout(err error) bool {

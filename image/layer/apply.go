@@ -174,7 +174,7 @@ func (a *applier) entry(hdr *tar.Header, body io.Reader) error {
 		return err
 	}
 	switch hdr.Typeflag {
-	case tar.TypeReg, tar.TypeRegA, tar.TypeGNUSparse, tar.TypeCont: //nolint:staticcheck // TypeRegA occurs in old archives
+	case tar.TypeReg, tar.TypeGNUSparse, tar.TypeCont:
 		return a.regular(pfd, base, hdr, body)
 	case tar.TypeLink:
 		return a.hardlink(pfd, name, base, hdr)

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,28 +19,51 @@ func attend(c *runtime.Child) (int, error) {
 		return 0, err
 	}
 	defer unix.Close(pidfd)
-	signals := make(chan os.Signal, 64)
-	signal.Notify(signals)
-	defer signal.Stop(signals)
 	t, err := newRelay(c.Master)
 	if err != nil {
 		return 0, err
 	}
-	go func() {
-		for s := range signals {
-			sig, ok := s.(unix.Signal)
-			switch {
-			case !ok || sig == unix.SIGCHLD || sig == unix.SIGURG || sig == unix.SIGPIPE:
-			case sig == unix.SIGWINCH && t != nil:
-				t.resize()
-			default:
-				unix.PidfdSendSignal(pidfd, sig, nil, 0) //nolint:errcheck // it may be gone
-			}
-		}
-	}()
+	stop := passOn(pidfd, t)
+	defer stop()
 	status, err := c.Wait()
 	t.close()
 	return status, err
+}
+
+// passOn passes signals on to the process until it is stopped. Each signal that
+// is asked for costs Go some context switches between threads, all of them a
+// millisecond: so those that people send first come first, and the rest when
+// the process has turned out to live longer than that.
+func passOn(pidfd int, t *relay) (stop func()) {
+	signals := make(chan os.Signal, 64)
+	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM)
+	ended, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		later := time.After(10 * time.Millisecond)
+		for {
+			select {
+			case <-ended:
+				return
+			case <-later:
+				signal.Notify(signals)
+			case s := <-signals:
+				sig, ok := s.(unix.Signal)
+				switch {
+				case !ok || sig == unix.SIGCHLD || sig == unix.SIGURG || sig == unix.SIGPIPE:
+				case sig == unix.SIGWINCH && t != nil:
+					t.resize()
+				default:
+					unix.PidfdSendSignal(pidfd, sig, nil, 0) //nolint:errcheck // it may be gone
+				}
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(ended)
+		<-done
+	}
 }
 
 // relay copies between the caller's terminal and a container's.

@@ -25,6 +25,7 @@ type Record struct {
 	Terminal    bool              `json:"terminal,omitempty"`
 	OpenStdin   bool              `json:"openStdin,omitempty"`
 	AutoRemove  bool              `json:"autoRemove,omitempty"`
+	Up          bool              `json:"up,omitempty"` // a start needs the engine first: berth-hook up
 	StopSignal  int               `json:"stopSignal"`
 	StopTimeout time.Duration     `json:"stopTimeout"`
 	Restart     RestartPolicy     `json:"restart,omitzero"`

@@ -73,6 +73,7 @@ func prepare(ctx context.Context, h *Host, spec container.Spec, o *CreateOptions
 	if err != nil {
 		return nil, nil, err
 	}
+	r.Up = len(join) > 0
 	in := &bundle.Input{
 		Spec: &r.Spec, ID: r.ID, Dir: h.Containers.Dir(r.ID), Image: image, Tree: tree(r),
 		Command: r.Command, Init: h.libexec("berth-init"), Join: join,

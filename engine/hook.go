@@ -2,17 +2,55 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
+
 	"github.com/berthrun/berth/container"
+	"github.com/berthrun/berth/engine/bundle"
 )
 
-// Down is the engine's work after a run, for when nobody else is there to do
-// it: what a killed shim left is ended, unless a restart follows and the next
-// shim takes it over.
-func Down(ctx context.Context, h *Host, name string) error {
+// Up is the engine's work before each start of a container that needs any
+// (Record.Up): the namespaces it shares with other containers are those of
+// their current runs.
+func Up(ctx context.Context, h *Host, name string) error {
+	r, err := h.Containers.Load(name)
+	if err != nil {
+		return err
+	}
+	join, err := joinPaths(h, &r.Spec)
+	if err != nil || len(join) == 0 {
+		return err
+	}
+	path := filepath.Join(h.Containers.Dir(r.ID), container.ConfigFile)
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("start container %s: %w", r.Name, err)
+	}
+	var config specs.Spec
+	if err := json.Unmarshal(data, &config); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	for i := range config.Linux.Namespaces {
+		n := &config.Linux.Namespaces[i]
+		if p, ok := join[n.Type]; ok {
+			n.Path = p
+		}
+	}
+	if data, err = bundle.Encode(&config); err != nil {
+		return err
+	}
+	return container.WriteFile(path, data, 0o600, false)
+}
+
+// Down is the engine's work after a run whose shim was killed and will not be
+// started again: to end what it left.
+func Down(_ context.Context, h *Host, name string) error {
 	r, err := h.Containers.Load(name)
 	if errors.Is(err, container.ErrNotExist) {
 		return nil // --rm
@@ -20,33 +58,7 @@ func Down(ctx context.Context, h *Host, name string) error {
 	if err != nil {
 		return err
 	}
-	follows, err := restartFollows(ctx, h, r)
-	if err != nil || follows {
-		return err
-	}
 	return sweep(h, r)
-}
-
-// restartFollows says whether systemd is about to start the unit again. In
-// ExecStopPost= the unit is still deactivating: only a stop that somebody asked
-// for has a job, and $SERVICE_RESULT tells the rest.
-func restartFollows(ctx context.Context, h *Host, r *container.Record) (bool, error) {
-	p, err := where(ctx, h, r)
-	if err != nil {
-		return false, err
-	}
-	if p.status.Active == "" {
-		return false, nil
-	}
-	conn, err := h.Units(ctx)
-	if err != nil {
-		return false, err
-	}
-	st, err := conn.Status(ctx, p.unit)
-	if err != nil {
-		return false, err
-	}
-	return st.Job == 0 || st.JobType != "stop", nil
 }
 
 // ErrElsewhere: the container runs in another unit than the one to be started.

@@ -141,17 +141,17 @@ func attachStarting(ctx context.Context, h *Host, r *container.Record, a *Attach
 		switch {
 		case err == nil:
 			s, err := attach(ctx, h, r, c, a)
-			if errors.Is(err, wire.ErrGone) {
-				return nil, job.Wait(ctx) // the start failed: its job says so
+			if !errors.Is(err, wire.ErrGone) {
+				return s, err
 			}
-			return s, err
+			// The start failed, or its shim was killed: the job tells which.
 		case !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ECONNREFUSED):
 			return nil, err
 		}
 		select {
 		case <-job.Done():
 			if err := job.Wait(ctx); err != nil {
-				return nil, startFailure(h, r, err)
+				return nil, startFailure(ctx, h, r, nil, err)
 			}
 			return nil, fmt.Errorf("attach to container %s: %w", r.Name, err)
 		case <-ctx.Done():

@@ -91,7 +91,7 @@ func startTemplate(ctx context.Context, h *Host, r *container.Record) error {
 		return err
 	}
 	if err := job.Wait(ctx); err != nil {
-		return startFailure(h, r, err)
+		return startFailure(ctx, h, r, nil, err)
 	}
 	return nil
 }

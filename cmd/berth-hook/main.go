@@ -1,8 +1,9 @@
 // Command berth-hook does the engine's part of the work around one container's
 // unit, for when nobody else is there: it is named in the units.
 //
-//	berth-hook condition NAME   ExecCondition=: may the container start here?
-//	berth-hook down NAME        ExecStopPost=: end what a killed shim left
+//	berth-hook condition NAME   ExecCondition= of container@.service: may it start there?
+//	berth-hook up NAME          run by the shim before a start that needs the engine
+//	berth-hook down NAME        ends what a killed shim left
 package main
 
 import (
@@ -17,7 +18,7 @@ import (
 
 func main() {
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: berth-hook condition|down NAME")
+		fmt.Fprintln(os.Stderr, "usage: berth-hook condition|up|down NAME")
 		os.Exit(2)
 	}
 	if err := run(context.Background(), os.Args[1], os.Args[2]); err != nil {
@@ -42,8 +43,10 @@ func run(ctx context.Context, verb, name string) error {
 	switch verb {
 	case "condition":
 		return engine.Condition(ctx, h, name)
+	case "up":
+		return engine.Up(ctx, h, name)
 	case "down":
 		return engine.Down(ctx, h, name)
 	}
-	return fmt.Errorf("%q: must be condition or down", verb)
+	return fmt.Errorf("%q: must be condition, up or down", verb)
 }

@@ -45,10 +45,13 @@ func isFS(path string, magic int64) bool {
 }
 
 // ownCgroup is the cgroup v2 path of this process.
-func ownCgroup() (string, error) {
-	b, err := readFile("/proc/self/cgroup")
+func ownCgroup() (string, error) { return cgroupOf("self") }
+
+// cgroupOf is the cgroup v2 path of a process, as this one's cgroup namespace shows it.
+func cgroupOf(pid string) (string, error) {
+	b, err := readFile("/proc/" + pid + "/cgroup")
 	if err != nil {
-		return "", fmt.Errorf("read /proc/self/cgroup: %w", err)
+		return "", fmt.Errorf("read cgroup of %s: %w", pid, err)
 	}
 	for line := range strings.SplitSeq(string(b), "\n") {
 		if p, ok := strings.CutPrefix(line, "0::"); ok {

@@ -653,3 +653,24 @@ mkdir /sys/fs/cgroup/unified && mount --move /mnt /sys/fs/cgroup/unified && exec
 		t.Errorf("got %q %v", out, err)
 	}
 }
+
+// TestCreateStart has the failure of an execve that only the container's user
+// meets told by start.
+func TestCreateStart(t *testing.T) {
+	s := ours(t)
+	id := s.id(t)
+	b := bundle(t, func(c *specs.Spec) { c.Process.User = specs.User{UID: 1000, GID: 1000} }, "/bin/private")
+	os.WriteFile(b+"/rootfs/bin/private", []byte("#!/bin/sh\n"), 0o700)
+	for d := b; len(d) > 1; d = filepath.Dir(d) {
+		os.Chmod(d, 0o755)
+	}
+	s.must(t, "create", "--bundle", b, id)
+	r := s.run(t, "start", id)
+	if r.status != 1 {
+		t.Error(r)
+	}
+	r.wantAll(t, `exec: "/bin/private": permission denied`)
+	if st := s.state(t, id); st.Status != specs.StateStopped {
+		t.Errorf("after a failed start: %+v", st)
+	}
+}

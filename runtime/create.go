@@ -35,7 +35,7 @@ func Create(ctx context.Context, root, id, bundle string, opt *CreateOptions) (*
 	}
 	if l.spec.Process.Terminal && l.opt.ConsoleSocket == "" {
 		l.abandon()
-		return nil, errors.New("cannot allocate tty if runc will detach without setting console socket")
+		return nil, errNoConsole()
 	}
 	l.wait = true
 	if err := l.run(); err != nil {

@@ -2,7 +2,9 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -43,7 +45,7 @@ func (c *Container) Exec(ctx context.Context, process *specs.Process, opt *ExecO
 		e.opt = *opt
 	}
 	if process.Terminal && e.opt.Detach && e.opt.ConsoleSocket == "" {
-		return nil, fmt.Errorf("cannot allocate tty if runc will detach without setting console socket")
+		return nil, errNoConsole()
 	}
 	if process.ApparmorProfile != "" {
 		return nil, &UnsupportedError{Feature: "apparmor profile " + process.ApparmorProfile}
@@ -59,6 +61,10 @@ func (c *Container) Exec(ctx context.Context, process *specs.Process, opt *ExecO
 	ch := &Child{Pid: e.pid, Master: e.term.master}
 	e.term.master = -1
 	return ch, nil
+}
+
+func errNoConsole() error {
+	return errors.New("cannot allocate tty if the runtime will detach without setting console socket")
 }
 
 // entry is one exec on its way.
@@ -250,12 +256,36 @@ func (e *entry) clone(first uint64) error {
 		args.cgroup = uint64(e.cgroupFD)
 	}
 	pid, err := e.prog.clone(&args, first)
+	if err == unix.EBUSY {
+		// The container has divided its cgroup (a systemd inside does), and
+		// nobody may be above the leaves: beside its init, then.
+		if err := e.besideInit(); err != nil {
+			return err
+		}
+		args.cgroup = uint64(e.cgroupFD)
+		pid, err = e.prog.clone(&args, first)
+	}
 	if err != nil {
 		return fmt.Errorf("clone process: %w", err)
 	}
 	e.pid, e.pidfd = pid, int(e.prog.load32(pidfd))
 	unix.Close(e.theirs)
 	e.theirs = -1
+	return nil
+}
+
+// besideInit opens the cgroup that the init is in now.
+func (e *entry) besideInit() error {
+	p, err := cgroupOf(strconv.Itoa(e.c.rec.Pid))
+	if err != nil {
+		return err
+	}
+	fd, err := (cgroup{filepath.Join(cgroupMount(), p)}).open()
+	if err != nil {
+		return err
+	}
+	unix.Close(e.cgroupFD)
+	e.cgroupFD = fd
 	return nil
 }
 

@@ -50,6 +50,12 @@ func (c *Container) Start(ctx context.Context) error {
 	}
 	// The end of the connection is the execve: the init's end closes on it.
 	_, _, err = receive(fd)
+	if err != nil {
+		// The init is ending; state says so as soon as we have.
+		if e := c.end(ctx); e != nil {
+			return errors.Join(err, e)
+		}
+	}
 	unix.Unlink(filepath.Join(c.dir, startFile))
 	if err != nil {
 		return err

@@ -39,6 +39,9 @@ type Layer struct {
 // the order of lowerdir=. A layer that occurs twice is listed at its topmost
 // place only: what it does lower down is done again there, and overlayfs
 // refuses a directory twice (ELOOP, since Linux 5.2).
+//
+// overlayfs takes the attributes of the merged root from the upper directory:
+// whoever makes that gives it those of Layers[0].Dir.
 func (m *Image) LowerDirs() []string {
 	dirs := make([]string, 0, len(m.Layers))
 	seen := make(map[string]bool, len(m.Layers))

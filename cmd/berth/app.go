@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -84,7 +85,7 @@ func globalFlags() []cli.Flag {
 		str("root", "keep containers and images below `DIR`", "DIR"),
 		str("run", "keep what lasts no longer than a boot below `DIR`", "DIR"),
 		str("runtime", "run containers by this OCI runtime: a `NAME` from berth.conf or a path", "NAME"),
-		flag("version v", "print the version"),
+		boolean("version v", "print the version"),
 	}
 }
 
@@ -128,27 +129,28 @@ func (a *app) run(ctx context.Context, args []string) error {
 
 // run hands the canonical flags to the flag library and calls the verb.
 func (c *call) run(globals []string, flags []cli.Flag, flagArgs []string) error {
+	return withFlags(c.ctx, globals, flags, flagArgs, func(f *cli.Context) error {
+		c.global, c.flags = f.Lineage()[1], f
+		return c.act()
+	})
+}
+
+// withFlags calls action with the values of canonical flags. Of the library's
+// application only what reads flags is used.
+func withFlags(ctx context.Context, globals []string, flags []cli.Flag, flagArgs []string, action cli.ActionFunc) error {
 	lib := &cli.App{
 		Name:                      "berth",
 		HideHelp:                  true,
 		HideVersion:               true,
 		DisableSliceFlagSeparator: true,
-		Writer:                    c.std.err,
-		ErrWriter:                 c.std.err,
+		Writer:                    io.Discard, // errors are ours to print
+		ErrWriter:                 io.Discard,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Flags:                     globalFlags(),
-		Commands: []*cli.Command{{
-			Name:     "verb",
-			HideHelp: true,
-			Flags:    flags,
-			Action: func(f *cli.Context) error {
-				c.global, c.flags = f.Lineage()[1], f
-				return c.act()
-			},
-		}},
+		Commands:                  []*cli.Command{{Name: "verb", HideHelp: true, Flags: flags, Action: action}},
 	}
 	args := append(append([]string{"berth"}, globals...), "verb")
-	return lib.RunContext(c.ctx, append(args, flagArgs...))
+	return lib.RunContext(ctx, append(args, flagArgs...))
 }
 
 func (c *call) act() error {

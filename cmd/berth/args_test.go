@@ -10,7 +10,7 @@ import (
 
 func testFlags() []cli.Flag {
 	return []cli.Flag{
-		strs("env e", "", "KEY"), flag("interactive i", ""), flag("tty t", ""), flag("rm", ""),
+		strs("env e", "", "KEY"), boolean("interactive i", ""), boolean("tty t", ""), boolean("rm", ""),
 		str("memory m", "", "SIZE"), str("hostname h", "", "NAME"), rootfsFlag(),
 	}
 }

@@ -24,14 +24,14 @@ berth exec -u 33 -w /var/www web ls -l
 tar c . | berth exec -i web tar x -C /srv`,
 		flags: func() []cli.Flag {
 			return []cli.Flag{
-				flag("detach d", "leave the command in the background"),
+				boolean("detach d", "leave the command in the background"),
 				detachKeysFlag(),
 				strs("env e", "set a variable; without =VALUE it comes from berth's environment", "KEY[=VALUE]"),
 				strs("env-file", "read variables from a file", "FILE"),
-				flag("interactive i", "keep standard input open"),
+				boolean("interactive i", "keep standard input open"),
 				latestFlag(),
-				flag("privileged", "all capabilities"),
-				flag("tty t", "give the command a terminal"),
+				boolean("privileged", "all capabilities"),
+				boolean("tty t", "give the command a terminal"),
 				str("user u", "run as a user of the container", "USER[:GROUP]"),
 				str("workdir w", "working directory", "PATH"),
 			}

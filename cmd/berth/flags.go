@@ -9,7 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// str, strs and flag make flags. names has the long name first, then other
+// str, strs and boolean make flags. names has the long name first, then other
 // spellings; usage has the placeholder for the value in backquotes where it
 // reads well there, otherwise meta is it.
 
@@ -24,13 +24,13 @@ func strs(names, usage, meta string) cli.Flag {
 	return &cli.StringSliceFlag{Name: n[0], Aliases: n[1:], Usage: usage, DefaultText: meta, KeepSpace: true}
 }
 
-func flag(names, usage string) cli.Flag {
+func boolean(names, usage string) cli.Flag {
 	n := strings.Fields(names)
 	return &cli.BoolFlag{Name: n[0], Aliases: n[1:], Usage: usage}
 }
 
-// flagOn is on unless --name=false is given.
-func flagOn(names, usage string) cli.Flag {
+// booleanOn is on unless --name=false is given.
+func booleanOn(names, usage string) cli.Flag {
 	n := strings.Fields(names)
 	return &cli.BoolFlag{Name: n[0], Aliases: n[1:], Usage: usage, Value: true}
 }
@@ -83,7 +83,7 @@ func filterFlag() cli.Flag {
 }
 
 func latestFlag() cli.Flag {
-	return flag("latest l", "the container that was made last")
+	return boolean("latest l", "the container that was made last")
 }
 
 func timeFlag() cli.Flag {

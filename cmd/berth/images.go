@@ -39,13 +39,13 @@ berth images -q --filter dangling=true
 berth images --format '{{.Repository}}:{{.Tag}} {{.Size}}'`,
 		flags: func() []cli.Flag {
 			return []cli.Flag{
-				accepted(flag("all a", "")),
-				flag("digests", "show digests"),
+				accepted(boolean("all a", "")),
+				boolean("digests", "show digests"),
 				strs("filter f", "only what matches, e.g. dangling=true; may be repeated", "KEY=VALUE"),
 				str("format", "print by a Go template, \"table TEMPLATE\" or \"json\"", "TEMPLATE"),
-				flag("no-trunc", "do not shorten IDs"),
-				flag("noheading n", "no headings"),
-				flag("quiet q", "IDs only"),
+				boolean("no-trunc", "do not shorten IDs"),
+				boolean("noheading n", "no headings"),
+				boolean("quiet q", "IDs only"),
 				str("sort", "by created (default), id, repository, size or tag", "FIELD"),
 			}
 		},
@@ -343,7 +343,7 @@ func imagesJSON(rows []imageRow) []imageJSON {
 		}
 		seen[r.Id()] = true
 		list = append(list, imageJSON{
-			ID: r.Id(), RepoTags: r.img.Names, RepoDigests: r.img.RepoDigests, Names: r.img.Names, Digest: r.Digest(),
+			ID: r.Id(), RepoTags: orEmpty(r.img.Names), RepoDigests: orEmpty(r.img.RepoDigests), Names: orEmpty(r.img.Names), Digest: r.Digest(),
 			Created: r.img.Created.Unix(), CreatedAt: r.img.Created, Size: r.img.Size, VirtualSize: r.img.Size,
 			Labels: r.Labels(), Dangling: r.Dangling(),
 		})

@@ -13,7 +13,7 @@ import (
 
 func inspectFlags(kinds bool) func() []cli.Flag {
 	return func() []cli.Flag {
-		flags := []cli.Flag{formatFlag(), accepted(flag("size s", ""))}
+		flags := []cli.Flag{formatFlag(), accepted(boolean("size s", ""))}
 		if kinds {
 			flags = append(flags, latestFlag(), str("type", "look for a container or an image only", "TYPE"))
 		}

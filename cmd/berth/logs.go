@@ -26,15 +26,15 @@ berth logs -f --tail 20 web
 berth logs --since 10m -t web db`,
 		flags: func() []cli.Flag {
 			return []cli.Flag{
-				flag("follow f", "go on until the container ends"),
+				boolean("follow f", "go on until the container ends"),
 				latestFlag(),
-				flag("names n", "put the container's name before each line"),
+				boolean("names n", "put the container's name before each line"),
 				str("since", "from this time on: 2006-01-02T15:04:05Z, seconds since 1970, or 10m ago", "TIME"),
 				str("tail", "the last N lines only", "N"),
-				flag("timestamps t", "put the time before each line"),
+				boolean("timestamps t", "put the time before each line"),
 				str("until", "up to this time", "TIME"),
-				accepted(flag("color", "")),
-				accepted(flag("details", "")),
+				accepted(boolean("color", "")),
+				accepted(boolean("details", "")),
 			}
 		},
 		run: runLogs,

@@ -18,7 +18,7 @@ func containerPruneVerb() *verb {
 		container: "prune",
 		short:     "Remove all containers that do not run",
 		flags: func() []cli.Flag {
-			return []cli.Flag{filterFlag(), flag("force f", "do not ask")}
+			return []cli.Flag{filterFlag(), boolean("force f", "do not ask")}
 		},
 		run: func(c *call) error {
 			if ok, err := c.confirm("This removes every container that does not run."); !ok {
@@ -99,7 +99,7 @@ func imagePruneVerb() *verb {
 		image: "prune",
 		short: "Remove images without a name, with --all every unused one",
 		flags: func() []cli.Flag {
-			return []cli.Flag{flag("all a", "every image that no container was made from"), flag("force f", "do not ask")}
+			return []cli.Flag{boolean("all a", "every image that no container was made from"), boolean("force f", "do not ask")}
 		},
 		run: runImagePrune,
 	}

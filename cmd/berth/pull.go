@@ -31,8 +31,8 @@ berth pull --tls-verify=false registry.lan:5000/app`,
 				str("creds", "credentials for the registry", "USER[:PASSWORD]"),
 				str("platform", "the image for this platform", "OS/ARCH"),
 				str("policy", "fetch always (default), newer, missing or never", "WHEN"),
-				flag("quiet q", "no word about the progress"),
-				flagOn("tls-verify", "insist on HTTPS and a valid certificate"),
+				boolean("quiet q", "no word about the progress"),
+				booleanOn("tls-verify", "insist on HTTPS and a valid certificate"),
 			}
 		},
 		later: "all-tags a arch os variant cert-dir disable-content-trust retry retry-delay decryption-key",
@@ -98,7 +98,7 @@ zcat images.tar.gz | berth load`,
 			return []cli.Flag{
 				str("input i", "read this file instead of standard input", "FILE"),
 				str("platform", "the image for this platform", "OS/ARCH"),
-				flag("quiet q", "no word about the progress"),
+				boolean("quiet q", "no word about the progress"),
 			}
 		},
 		run: runLoad,
@@ -151,8 +151,8 @@ berth save --format oci-archive app:1 app:2 | zstd > app.tar.zst`,
 			return []cli.Flag{
 				str("format", "docker-archive (default) or oci-archive", "FORMAT"),
 				str("output o", "write this file instead of standard output", "FILE"),
-				accepted(flag("multi-image-archive m", "several images are always possible")),
-				accepted(flag("quiet q", "")),
+				accepted(boolean("multi-image-archive m", "several images are always possible")),
+				accepted(boolean("quiet q", "")),
 			}
 		},
 		later: "compress uncompressed",
@@ -230,10 +230,10 @@ berth rmi nginx:1.26
 berth rmi --all`,
 		flags: func() []cli.Flag {
 			return []cli.Flag{
-				flag("all a", "every image"),
-				flag("force f", "remove the containers made from it first, stopping them"),
+				boolean("all a", "every image"),
+				boolean("force f", "remove the containers made from it first, stopping them"),
 				ignoreFlag(),
-				accepted(flag("no-prune", "")),
+				accepted(boolean("no-prune", "")),
 			}
 		},
 		run: runRmi,

@@ -33,8 +33,8 @@ berth run -d --name web --network host -v ./site:/usr/share/nginx/html:ro nginx
 berth run --rm -m 512m --cpus 1.5 --read-only --rootfs /srv/tree /bin/job`,
 		flags: func() []cli.Flag {
 			return append(specFlags(),
-				flag("detach d", "leave the container in the background and print its ID"),
-				flagOn("sig-proxy", "hand signals to berth on to the command, unless it has a terminal"))
+				boolean("detach d", "leave the container in the background and print its ID"),
+				booleanOn("sig-proxy", "hand signals to berth on to the command, unless it has a terminal"))
 		},
 		later: specLater,
 		run:   runRun,
@@ -50,7 +50,7 @@ func createVerb() *verb {
 Prints the container's ID. berth start and systemctl start container@NAME start it.`,
 		examples: `berth create --name web nginx`,
 		flags: func() []cli.Flag {
-			return append(specFlags(), accepted(flagOn("sig-proxy", "")), accepted(flag("detach d", "")))
+			return append(specFlags(), accepted(booleanOn("sig-proxy", "")), accepted(boolean("detach d", "")))
 		},
 		later: specLater,
 		run:   runCreate,

@@ -23,13 +23,13 @@ berth start -ai job
 berth start --all --filter label=tier=front`,
 		flags: func() []cli.Flag {
 			return []cli.Flag{
-				flag("all", "every container"),
-				flag("attach a", "stay in the foreground, attached to the output"),
+				boolean("all", "every container"),
+				boolean("attach a", "stay in the foreground, attached to the output"),
 				detachKeysFlag(),
 				filterFlag(),
-				flag("interactive i", "attach standard input too"),
+				boolean("interactive i", "attach standard input too"),
 				latestFlag(),
-				flagOn("sig-proxy", "hand signals on to the command, unless it has a terminal"),
+				booleanOn("sig-proxy", "hand signals on to the command, unless it has a terminal"),
 			}
 		},
 		run: runStart,
@@ -86,8 +86,8 @@ detach keys are typed.`,
 			return []cli.Flag{
 				detachKeysFlag(),
 				latestFlag(),
-				flag("no-stdin", "do not attach standard input"),
-				flagOn("sig-proxy", "hand signals on to the command, unless it has a terminal"),
+				boolean("no-stdin", "do not attach standard input"),
+				booleanOn("sig-proxy", "hand signals on to the command, unless it has a terminal"),
 			}
 		},
 		run: func(c *call) error {

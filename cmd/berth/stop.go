@@ -18,7 +18,7 @@ func cidfileFlag() cli.Flag {
 }
 
 func ignoreFlag() cli.Flag {
-	return flag("ignore i", "a container that is not there is no failure")
+	return boolean("ignore i", "a container that is not there is no failure")
 }
 
 func stopVerb() *verb {
@@ -33,7 +33,7 @@ Prints what was stopped. systemctl stop berth-NAME does the same.`,
 berth stop web
 berth stop -t 2 --all`,
 		flags: func() []cli.Flag {
-			return []cli.Flag{flag("all a", "every container that runs"), cidfileFlag(), filterFlag(), ignoreFlag(), latestFlag(), timeFlag()}
+			return []cli.Flag{boolean("all a", "every container that runs"), cidfileFlag(), filterFlag(), ignoreFlag(), latestFlag(), timeFlag()}
 		},
 		run: func(c *call) error {
 			timeout, err := c.timeout()
@@ -78,8 +78,8 @@ func restartVerb() *verb {
 		short:    "Stop containers and start them again",
 		examples: `berth restart -t 2 web`,
 		flags: func() []cli.Flag {
-			return []cli.Flag{flag("all a", "every container"), cidfileFlag(), filterFlag(), latestFlag(),
-				flag("running", "every container that runs"), timeFlag()}
+			return []cli.Flag{boolean("all a", "every container"), cidfileFlag(), filterFlag(), latestFlag(),
+				boolean("running", "every container that runs"), timeFlag()}
 		},
 		run: func(c *call) error {
 			timeout, err := c.timeout()
@@ -108,7 +108,7 @@ func killVerb() *verb {
 		short:    "Send a signal to the main process of containers",
 		examples: `berth kill -s HUP web`,
 		flags: func() []cli.Flag {
-			return []cli.Flag{flag("all a", "every container that runs"), cidfileFlag(), latestFlag(),
+			return []cli.Flag{boolean("all a", "every container that runs"), cidfileFlag(), latestFlag(),
 				str("signal s", "the signal, by name or number (default KILL)", "SIGNAL")}
 		},
 		run: func(c *call) error {
@@ -144,15 +144,15 @@ berth rm -f -t 0 web db
 berth rm -a --filter status=exited`,
 		flags: func() []cli.Flag {
 			return []cli.Flag{
-				flag("all a", "every container"),
+				boolean("all a", "every container"),
 				cidfileFlag(),
 				filterFlag(),
-				flag("force f", "stop what runs first; what is not there is no failure"),
+				boolean("force f", "stop what runs first; what is not there is no failure"),
 				ignoreFlag(),
 				latestFlag(),
 				timeFlag(),
-				accepted(flag("volumes v", "there are no anonymous volumes yet")),
-				accepted(flag("depend", "no container depends on another yet")),
+				accepted(boolean("volumes v", "there are no anonymous volumes yet")),
+				accepted(boolean("depend", "no container depends on another yet")),
 			}
 		},
 		run: runRm,

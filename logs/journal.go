@@ -1,13 +1,11 @@
 package logs
 
 import (
-	"encoding/binary"
 	"fmt"
-	"os"
 	"strconv"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/berthrun/berth/unit/journal"
 )
 
 // Fields of our entries in the journal beside the well-known ones. The names
@@ -19,61 +17,42 @@ const (
 	fieldEpoch   = "CONTAINER_LOG_EPOCH" // the run that the offset belongs to
 )
 
-const journalSocket = "/run/systemd/journal/socket"
-
 // journalSink sends one datagram a line in journald's native protocol: the
 // stream protocol would drop empty lines, trailing blanks and everything after
 // a NUL.
 type journalSink struct {
 	fields []byte // the fields that do not change
-	f      *os.File
+	conn   *journal.Conn
 	out    []byte
 }
 
-func openJournal(c Config) *journalSink {
+func openJournal(c Config) (*journalSink, error) {
+	conn, err := journal.Dial(c.Path)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
 	var b []byte
-	b = appendField(b, fieldID, []byte(c.ID))
-	b = appendField(b, "CONTAINER_ID", []byte(c.ID[:min(len(c.ID), 12)]))
-	b = appendField(b, "CONTAINER_NAME", []byte(c.Name))
-	b = appendField(b, "SYSLOG_IDENTIFIER", []byte(c.Name))
-	b = appendField(b, fieldEpoch, []byte(c.Epoch))
-	if c.Image != "" {
-		b = appendField(b, "IMAGE_NAME", []byte(c.Image))
+	add := func(name, value string) {
+		if value != "" {
+			b = journal.Append(b, name, []byte(value))
+		}
 	}
-	if c.Tag != "" {
-		b = appendField(b, "CONTAINER_TAG", []byte(c.Tag))
-	}
+	add(fieldID, c.ID)
+	add("CONTAINER_ID", c.ID[:min(len(c.ID), 12)])
+	add("CONTAINER_NAME", c.Name)
+	add("SYSLOG_IDENTIFIER", c.Name)
+	add(fieldEpoch, c.Epoch)
+	add("IMAGE_NAME", c.Image)
+	add("CONTAINER_TAG", c.Tag)
 	// journald cannot read the cgroup of a sender that is gone already; and a
 	// container is to be found by either of its units' names.
 	for _, u := range c.Units {
-		b = appendField(b, "OBJECT_SYSTEMD_UNIT", []byte(u))
+		add("OBJECT_SYSTEMD_UNIT", u)
 	}
-	return &journalSink{fields: b}
+	return &journalSink{fields: b, conn: conn}, nil
 }
 
-// appendField encodes one field (systemd.io/JOURNAL_NATIVE_PROTOCOL): text in
-// one line, anything else with its length.
-func appendField(b []byte, name string, value []byte) []byte {
-	b = append(b, name...)
-	for _, c := range value {
-		if c == '\n' {
-			b = append(b, '\n')
-			b = binary.LittleEndian.AppendUint64(b, uint64(len(value)))
-			b = append(b, value...)
-			return append(b, '\n')
-		}
-	}
-	b = append(b, '=')
-	b = append(b, value...)
-	return append(b, '\n')
-}
-
-func (s *journalSink) Close() error {
-	if s.f == nil {
-		return nil
-	}
-	return s.f.Close()
-}
+func (s *journalSink) Close() error { return s.conn.Close() }
 
 // Limit is small: a batch that a kill interrupts is sent again from its
 // beginning, and a storm of kills must not keep it from ever being through.
@@ -100,7 +79,7 @@ func (s *journalSink) Write(b Batch) error {
 		if !whole {
 			out = append(out, fieldPartial+"=true\n"...)
 		}
-		out = appendField(out, "MESSAGE", line)
+		out = journal.Append(out, "MESSAGE", line)
 		s.out = out
 		if err := s.send(out); err != nil {
 			return err
@@ -115,56 +94,14 @@ func (s *journalSink) Write(b Batch) error {
 // journald is waited for.
 const journalPatience = 2 * time.Second
 
-func (s *journalSink) send(datagram []byte) error {
-	deadline := time.Now().Add(journalPatience)
-	for {
-		err := s.sendOnce(datagram)
-		if err == nil || time.Now().After(deadline) {
-			return err
+func (s *journalSink) send(entry []byte) error {
+	for deadline := time.Now().Add(journalPatience); ; time.Sleep(20 * time.Millisecond) {
+		err := s.conn.SendEncoded(entry)
+		if err == nil {
+			return nil
 		}
-		if s.f != nil {
-			s.f.Close()
-			s.f = nil
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-func (s *journalSink) sendOnce(datagram []byte) error {
-	if s.f == nil {
-		if err := s.dial(); err != nil {
-			return err
+		if time.Now().After(deadline) {
+			return fmt.Errorf("write log: %w", err)
 		}
 	}
-	raw, err := s.f.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var serr error
-	err = raw.Write(func(fd uintptr) bool {
-		serr = unix.Send(int(fd), datagram, unix.MSG_NOSIGNAL)
-		return serr != unix.EAGAIN && serr != unix.EINTR
-	})
-	if err == nil {
-		err = serr
-	}
-	if err != nil {
-		return fmt.Errorf("send to journald: %w", err)
-	}
-	return nil
-}
-
-func (s *journalSink) dial() error {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return fmt.Errorf("dial journald: %w", err)
-	}
-	// As sd-journal(3): a burst should not wait for journald line by line.
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 8<<20)
-	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: journalSocket}); err != nil {
-		unix.Close(fd)
-		return fmt.Errorf("dial journald: %w", err)
-	}
-	s.f = os.NewFile(uintptr(fd), "journal")
-	return nil
 }

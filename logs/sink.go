@@ -32,7 +32,7 @@ type Sink interface {
 // Config is what a sink needs to know about its container.
 type Config struct {
 	Driver string
-	Path   string // k8s-file
+	Path   string // k8s-file: the file; journald: its socket, empty for the system's
 	// Identity of the container, for the journal.
 	ID, Name, Image, Tag string
 	Units                []string // names of the units it may run in
@@ -46,7 +46,7 @@ func Open(c Config) (Sink, error) {
 	case K8sFile:
 		return openFile(c.Path)
 	case Journald, "":
-		return openJournal(c), nil
+		return openJournal(c)
 	case None:
 		return discard{}, nil
 	}

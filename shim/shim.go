@@ -96,10 +96,19 @@ func Run(c Config) (code int, err error) {
 		return container.ExitBerth, err
 	}
 	defer s.lock.Close()
-	if init := in.Named(fdInit); len(init) > 0 {
-		err = s.adopt(in, init[0])
-	} else {
-		err = s.coldStart(in)
+	how, err := s.look(in)
+	if err == nil {
+		switch how {
+		case beginAgain:
+			s.dropStore(in)
+			err = s.coldStart(in)
+		case goOn:
+			err = s.adopt(in)
+		case resume:
+			err = s.resumeStart(in)
+		case over:
+			return s.endAgain(), nil
+		}
 	}
 	if err != nil {
 		return s.failed(err), err
@@ -152,9 +161,13 @@ func (s *shim) listen(in *notify.Inherited) error {
 
 // openLog opens the log and the stages of the run.
 func (s *shim) openLog() error {
+	path := ""
+	if s.rec.Log.Driver == logs.K8sFile {
+		path = filepath.Join(s.store.Dir(s.rec.ID), container.LogFile)
+	}
 	sink, err := logs.Open(logs.Config{
 		Driver: s.rec.Log.Driver,
-		Path:   filepath.Join(s.store.Dir(s.rec.ID), container.LogFile),
+		Path:   path,
 		ID:     s.rec.ID,
 		Name:   s.rec.Name,
 		Image:  s.rec.Image.Name,
@@ -272,20 +285,37 @@ func (s *shim) finish(ws unix.WaitStatus, ok bool) int {
 	s.pumps.Wait()
 	_ = s.log.close()
 
-	code := 1
-	status := "exited, nobody knows how"
-	switch {
-	case e.Stopped:
-		code, status = 0, "stopped"
-	case e.Code != nil:
-		code, status = *e.Code, fmt.Sprintf("exited with %d", *e.Code)
-	}
-	if err := s.store.WriteExit(s.rec.ID, e); err != nil {
-		status += "; " + err.Error()
+	if err := s.writeExit(e); err != nil {
+		s.tell(notify.Status(err.Error()))
 	}
 	s.server.ended(wireExit(e))
 	removed()
 	s.forgetRun()
+	return s.last(e)
+}
+
+// writeExit leaves the exit record. A process that was killed after it had
+// done so knew more than we may: its record stays.
+func (s *shim) writeExit(e *container.Exit) error {
+	if e.Code == nil {
+		if was, err := s.store.Exit(s.rec.ID); err == nil && was != nil && was.Code != nil && was.Started.Equal(e.Started) {
+			*e = *was
+			return nil
+		}
+	}
+	return s.store.WriteExit(s.rec.ID, e)
+}
+
+// last removes a container that is to be removed, and returns the code to end
+// with: success to systemd if the end was asked for.
+func (s *shim) last(e *container.Exit) int {
+	code, status := 1, "exited, nobody knows how"
+	switch {
+	case e.Stopped:
+		code, status = 0, "stopped"
+	case e.Code != nil:
+		code, status = *e.Code, "exited with "+strconv.Itoa(*e.Code)
+	}
 	if s.rec.AutoRemove {
 		if err := s.store.Remove(s.rec); err != nil && !errors.Is(err, container.ErrNotExist) {
 			status += "; " + err.Error()
@@ -295,17 +325,25 @@ func (s *shim) finish(ws unix.WaitStatus, ok bool) int {
 	return code
 }
 
-// forgetRun removes what is left of the run: a start that finds descriptors in
-// the store takes them for a living container.
+// forgetRun removes what is left of a run that is over. Init's pidfd stays in
+// the store: with no run beside it, it says that the run is over to a process
+// that is started because this one was killed at its very end.
 func (s *shim) forgetRun() {
-	names := []string{fdInit, fdStdin, fdStdout, fdStderr}
-	if s.rec.Terminal {
-		names = []string{fdInit, fdPty, fdPtyPipe}
-	}
-	for _, name := range names {
+	_ = os.RemoveAll(s.dir)
+	for _, name := range storeNames(s.rec)[1:] {
 		_ = s.sd.Remove(name)
 	}
-	_ = os.RemoveAll(s.dir)
+}
+
+// storeNames are the names of a run's descriptors in the store, init's first.
+func storeNames(r *container.Record) []string {
+	if r.Terminal {
+		return []string{fdInit, fdPty, fdPtyPipe}
+	}
+	if r.OpenStdin {
+		return []string{fdInit, fdStdout, fdStderr, fdStdin}
+	}
+	return []string{fdInit, fdStdout, fdStderr}
 }
 
 // failed clears up after a start that came to nothing.
@@ -328,6 +366,7 @@ func (s *shim) failed(err error) int {
 		status += "; " + werr.Error()
 	}
 	_ = s.unit.killLeaf()
+	_ = s.sd.Remove(fdInit)
 	told := s.server.ended(wireExit(e))
 	s.oci.removeLeftovers(s.rec.ID)
 	s.forgetRun()

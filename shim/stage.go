@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -20,6 +21,8 @@ const (
 	retain = 64 << 10
 	// window is how far a client may be behind before the container waits for it.
 	window = 256 << 10
+	// fullPause is how long a full file system is left alone.
+	fullPause = 100 * time.Millisecond
 )
 
 // stream is one output of the container: a pipe, drained into a stage.
@@ -57,6 +60,16 @@ func openStream(id logs.Stream, src *os.File, path string) (*stream, error) {
 	}
 	s := &stream{id: id, src: src, stage: stage, size: fi.Size(), followers: map[*follower]struct{}{}}
 	s.changed.L = &s.mu
+	// What an earlier process has given back is a hole.
+	s.punched = s.size
+	if err := control(stage, func(fd int) {
+		if off, err := unix.Seek(fd, 0, unix.SEEK_DATA); err == nil {
+			s.punched = off
+		}
+	}); err != nil {
+		stage.Close()
+		return nil, fmt.Errorf("open stage: %w", err)
+	}
 	return s, nil
 }
 
@@ -91,6 +104,12 @@ func (s *stream) pump(log *recorder) error {
 		})
 		if err == nil {
 			err = serr
+		}
+		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.ENOMEM) {
+			// /run is full: the container waits, as it would for a slow
+			// client, until there is room.
+			time.Sleep(fullPause)
+			continue
 		}
 		s.mu.Lock()
 		s.size += n

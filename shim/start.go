@@ -188,62 +188,6 @@ func (s *shim) start() error {
 	return s.store.WriteStarted(s.rec.ID, &s.started)
 }
 
-// adopt goes on with the container that an earlier process of this unit
-// supervised.
-func (s *shim) adopt(in *notify.Inherited, init *os.File) error {
-	started, err := s.store.Started(s.rec.ID)
-	if err != nil {
-		return fmt.Errorf("adopt container: %w", err)
-	}
-	if started == nil {
-		// It was killed between create and start.
-		return s.resumeStart(in, init)
-	}
-	s.started = *started
-	if s.init, err = adoptProcess(started.Pid, init); err != nil {
-		return fmt.Errorf("adopt container: %w", err)
-	}
-	if err := s.takeStdio(in); err != nil {
-		return fmt.Errorf("adopt container: %w", err)
-	}
-	s.server.stdioReady()
-	return s.listen(in)
-}
-
-// resumeStart begins again where the container was made but not started, or
-// where that was not noted yet. Its command may have run or not: what is sure
-// is that nobody was told that it did.
-func (s *shim) resumeStart(in *notify.Inherited, init *os.File) error {
-	_ = init.Close()
-	_ = s.unit.killLeaf()
-	for _, name := range []string{fdInit, fdStdin, fdStdout, fdStderr, fdPty, fdPtyPipe} {
-		for _, f := range in.Named(name) {
-			f.Close()
-		}
-		_ = s.sd.Remove(name)
-	}
-	return s.coldStart(in)
-}
-
-// openLogAgain is openLog for a run that has logged before.
-func (s *shim) openLogAgain() error {
-	if err := s.openLog(); err != nil {
-		return err
-	}
-	if err := s.log.recover(s.streams); err != nil {
-		s.tell(notify.Status(err.Error()))
-	}
-	return nil
-}
-
-func adoptProcess(pid int, f *os.File) (*process, error) {
-	p, err := pollable(f)
-	if err != nil {
-		return nil, err
-	}
-	return &process{pid, p}, nil
-}
-
 // drain returns what is in a pipe now.
 func drain(r *os.File) []byte {
 	var out []byte

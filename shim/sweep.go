@@ -58,11 +58,8 @@ func sweep(store *container.Store, rec *container.Record, started *container.Sta
 	init := hold(started)
 	if leaf != "" {
 		errs = append(errs, killCgroup(leaf))
-		for end := time.Now().Add(killTime); populated(leaf); time.Sleep(2 * time.Millisecond) {
-			if time.Now().After(end) {
-				errs = append(errs, fmt.Errorf("processes of %s do not die", leaf))
-				break
-			}
+		if !waitEmpty(leaf) {
+			errs = append(errs, fmt.Errorf("processes of %s do not die", leaf))
 		}
 	}
 	// A run that got as far as to be noted is over now: say so before the

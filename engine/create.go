@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -122,14 +123,33 @@ func makeRoom(ctx context.Context, h *Host, name string, replace bool) error {
 
 func fill(dir string, in *bundle.Input, r *container.Record) error {
 	if len(r.Rootfs.Lower) > 0 {
-		for _, d := range []string{container.UpperDir, container.WorkDir} {
-			// The upper directory's mode is that of the container's "/".
-			if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
-				return fmt.Errorf("create container %s: %w", r.Name, err)
-			}
+		if err := makeUpper(dir, r.Rootfs.Lower[len(r.Rootfs.Lower)-1]); err != nil {
+			return fmt.Errorf("create container %s: %w", r.Name, err)
 		}
 	}
 	return bundle.Write(dir, in)
+}
+
+// makeUpper makes the container's own overlay layer. The container's "/" has
+// the upper directory's owner and mode: they are those of the base layer.
+func makeUpper(dir, base string) error {
+	if err := os.Mkdir(filepath.Join(dir, container.WorkDir), 0o700); err != nil {
+		return err
+	}
+	upper := filepath.Join(dir, container.UpperDir)
+	if err := os.Mkdir(upper, 0o755); err != nil {
+		return err
+	}
+	st, err := os.Stat(base)
+	if err != nil {
+		return err
+	}
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok && (sys.Uid != 0 || sys.Gid != 0) {
+		if err := os.Chown(upper, int(sys.Uid), int(sys.Gid)); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(upper, st.Mode())
 }
 
 func tree(r *container.Record) bundle.Tree {

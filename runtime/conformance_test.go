@@ -674,3 +674,47 @@ func TestCreateStart(t *testing.T) {
 		t.Errorf("after a failed start: %+v", st)
 	}
 }
+
+// TestJoinUserNamespace is the second container of a pod.
+func TestJoinUserNamespace(t *testing.T) {
+	each(t, func(t *testing.T, s *subject) {
+		id := s.id(t)
+		maps := []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
+		mapped := func(c *specs.Spec, path string) {
+			c.Root.Readonly = false
+			c.Linux.Namespaces = append(c.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace, Path: path})
+			c.Linux.UIDMappings, c.Linux.GIDMappings = maps, maps
+		}
+		own := func(b string) string {
+			if out, err := exec.Command("chown", "-hR", "100000:100000", b+"/rootfs").CombinedOutput(); err != nil {
+				t.Fatalf("%v %s", err, out)
+			}
+			for d := b; len(d) > 1; d = filepath.Dir(d) {
+				os.Chmod(d, 0o755)
+			}
+			return b
+		}
+		s.must(t, "run", "-d", "--bundle", own(bundle(t, func(c *specs.Spec) { mapped(c, "") }, "sleep", "60")), id)
+		pid := s.state(t, id).Pid
+		want, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/user", pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := own(bundle(t, func(c *specs.Spec) {
+			mapped(c, fmt.Sprintf("/proc/%d/ns/user", pid))
+			if s.name == "crun" { // refuses mappings beside a path; runc refuses a path without
+				c.Linux.UIDMappings, c.Linux.GIDMappings = nil, nil
+			}
+			c.Linux.CgroupsPath += "-2"
+			for i := range c.Linux.Namespaces {
+				if n := &c.Linux.Namespaces[i]; n.Type == specs.NetworkNamespace {
+					n.Path = fmt.Sprintf("/proc/%d/ns/net", pid)
+				}
+			}
+		}, "sh", "-c", "readlink /proc/self/ns/user; echo $$; id -u; touch /made && stat -c %u /made /dev/shm; exit 4"))
+		r := s.run(t, "run", "--bundle", b, id+"2")
+		if r.status != 4 || strings.TrimSpace(r.out) != want+"\n1\n0\n0\n0" {
+			t.Errorf("got %swant %s", r, want)
+		}
+	})
+}

@@ -88,6 +88,7 @@ type launch struct {
 	root       rootfs
 	term       terminal
 	cwd, exe   int
+	userNS     int // to join
 	madeCgroup bool
 	filter     filter        // the seccomp filter
 	compiled   chan struct{} // closed when filter is there
@@ -110,7 +111,7 @@ func newLaunch(ctx context.Context, root, id, bundle string, opt *CreateOptions)
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
-	l := &launch{ctx: ctx, sock: -1, theirs: -1, listen: -1, cgroupFD: -1, pidfd: -1, cwd: -1, exe: -1,
+	l := &launch{ctx: ctx, sock: -1, theirs: -1, listen: -1, cgroupFD: -1, pidfd: -1, cwd: -1, exe: -1, userNS: -1,
 		root: rootfs{fd: -1}, term: terminal{-1, -1, ""}}
 	if opt != nil {
 		l.opt = *opt
@@ -170,8 +171,8 @@ func (l *launch) supported() error {
 	if l.ns.fresh&unix.CLONE_NEWNS == 0 {
 		return &UnsupportedError{Feature: "container without a mount namespace of its own"}
 	}
-	if l.ns.joins(unix.CLONE_NEWUSER) {
-		return &UnsupportedError{Feature: "joined user namespace"}
+	if l.ns.joins(unix.CLONE_NEWNS) {
+		return &UnsupportedError{Feature: "joined mount namespace"}
 	}
 	if l.ns.all()&unix.CLONE_NEWTIME != 0 {
 		return &UnsupportedError{Feature: "time namespace"}
@@ -254,9 +255,20 @@ func (l *launch) sockets() error {
 		return fmt.Errorf("make socket pair: %w", err)
 	}
 	l.sock = pair[0]
-	l.theirs, err = moveUp(pair[1], l.freeFD())
+	l.theirs, err = moveUp(pair[1], l.freeFD()+1)
 	if err != nil {
 		return err
+	}
+	for _, j := range l.ns.join {
+		if j.flag == unix.CLONE_NEWUSER {
+			fd, err := unix.Open(j.path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return fmt.Errorf("open namespace %s: %w", j.path, err)
+			}
+			if l.userNS, err = moveUp(fd, l.freeFD()+1); err != nil {
+				return err
+			}
+		}
 	}
 	if !l.wait {
 		return nil
@@ -265,7 +277,7 @@ func (l *launch) sockets() error {
 	if err != nil {
 		return fmt.Errorf("make start socket: %w", err)
 	}
-	if l.listen, err = moveUp(fd, l.freeFD()); err != nil {
+	if l.listen, err = moveUp(fd, l.freeFD()+1); err != nil {
 		return err
 	}
 	return atSocket(l.c.dir, func(addr *unix.SockaddrUnix) error {
@@ -307,8 +319,15 @@ func (l *launch) begin() uint64 {
 	if l.wait {
 		p.add("place descriptor", unix.SYS_DUP3, uint64(l.listen), uint64(l.listenFD()), unix.O_CLOEXEC)
 	}
-	p.add("close descriptors", unix.SYS_CLOSE_RANGE, uint64(free), 1<<32-1, 0)
-	p.discard()
+	if l.userNS >= 0 {
+		p.add("place descriptor", unix.SYS_DUP3, uint64(l.userNS), uint64(free), unix.O_CLOEXEC)
+		p.add("close descriptors", unix.SYS_CLOSE_RANGE, uint64(free+1), 1<<32-1, 0)
+		p.discard()
+		l.joinUser()
+	} else {
+		p.add("close descriptors", unix.SYS_CLOSE_RANGE, uint64(free), 1<<32-1, 0)
+		p.discard()
+	}
 	if l.ns.fresh&unix.CLONE_NEWUSER != 0 {
 		p.recvGo(sock) // the mappings are written
 		p.add("become root of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
@@ -326,6 +345,26 @@ func (l *launch) begin() uint64 {
 	}
 	p.recvFDs(sock, 3)
 	return first
+}
+
+// joinUser adds the steps of an init whose user namespace exists already. What
+// it makes has to belong to that namespace, so it joins first and makes its
+// other namespaces after; a pid namespace takes another clone. CLONE_PARENT
+// makes the second process ours too, and the first, having sent its pidfd, ends.
+func (l *launch) joinUser() {
+	p, sock, free := l.prog, l.sockFD(), l.freeFD()
+	p.add("join user namespace", unix.SYS_SETNS, uint64(free), unix.CLONE_NEWUSER)
+	p.add("", unix.SYS_CLOSE, uint64(free))
+	p.add("become root of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
+	p.add("become root of the user namespace", unix.SYS_SETRESUID, 0, 0, 0)
+	msg, fd := p.fdMessage(0)
+	flags := l.ns.fresh&^unix.CLONE_NEWCGROUP | unix.CLONE_PARENT | unix.CLONE_PIDFD
+	args := p.words(flags, fd, 0, 0, 0, 0, 0, 0, 0, 0, 0) // cloneArgs; the signal is our own clone's
+	inner := p.add("clone container's init", unix.SYS_CLONE3, args, 11*8)
+	inner.flags = jumpZero
+	p.add("send descriptor", unix.SYS_SENDMSG, uint64(sock), msg, unix.MSG_NOSIGNAL)
+	p.add("", unix.SYS_EXIT_GROUP, 0)
+	inner.next = p.here()
 }
 
 // proceed writes the rest of the program and sends the descriptors for it.
@@ -435,7 +474,7 @@ func (l *launch) close() {
 		<-l.compiled
 	}
 	closeSources(l.mounts)
-	for _, fd := range []*int{&l.sock, &l.theirs, &l.listen, &l.cgroupFD, &l.pidfd, &l.root.fd, &l.term.slave, &l.cwd, &l.exe} {
+	for _, fd := range []*int{&l.sock, &l.theirs, &l.listen, &l.cgroupFD, &l.pidfd, &l.root.fd, &l.term.slave, &l.cwd, &l.exe, &l.userNS} {
 		if *fd >= 0 {
 			unix.Close(*fd)
 			*fd = -1

@@ -48,7 +48,9 @@
 //
 // So a user namespace needs no second stage either: the thread stays outside,
 // has root's rights over the namespace from there, and makes inodes as the
-// container's root by setting its file system ids (rootfs.as).
+// container's root by setting its file system ids (rootfs.as). Where the user
+// namespace exists already, the init joins it and clones once more
+// (launch.joinUser).
 //
 // The init's descriptors are known by their numbers, since it closed all but
 // those: 0 to 2, the preserved ones, then the pair, then the start socket;
@@ -95,7 +97,7 @@
 // leaf below one that is delegated, and writes the limits that the leaf has
 // files for. Not yet here, and refused as UnsupportedError: device cgroups (an
 // empty promise until then: not refused), AppArmor and SELinux labels, idmapped
-// mounts, time namespaces, joined user and mount namespaces, seccomp listeners,
+// mounts, time namespaces, joined mount namespaces, seccomp listeners,
 // --no-pivot, checkpoint. It needs Linux 5.15 (mount_setattr, openat2, clone3
 // into a cgroup, cgroup.kill) on amd64 or arm64.
 package runtime

@@ -197,9 +197,15 @@ func (p *program) onFailure(sock int) {
 
 // sendFD adds a step that sends a descriptor to the socket.
 func (p *program) sendFD(sock, fd int) {
+	msg, _ := p.fdMessage(fd)
+	p.add("send descriptor", unix.SYS_SENDMSG, uint64(sock), msg, unix.MSG_NOSIGNAL)
+}
+
+// fdMessage puts a message that carries a descriptor into the data, and says
+// where in it the descriptor's number is.
+func (p *program) fdMessage(fd int) (msg, number uint64) {
 	ctl := p.words(uint64(unix.CmsgLen(4)), uint64(unix.SOL_SOCKET)|uint64(unix.SCM_RIGHTS)<<32, uint64(fd))
-	hdr := p.msghdr(p.words(p.words(0), 8), 1, ctl, unix.CmsgSpace(4))
-	p.add("send descriptor", unix.SYS_SENDMSG, uint64(sock), hdr, unix.MSG_NOSIGNAL)
+	return p.msghdr(p.words(p.words(0), 8), 1, ctl, unix.CmsgSpace(4)), ctl + 16
 }
 
 // recvFDs adds a step that receives n descriptors from the socket. They get

@@ -19,6 +19,9 @@ func (l *launch) setUp(first uint64) error {
 		return err
 	}
 	for _, j := range l.ns.join {
+		if j.flag == unix.CLONE_NEWUSER {
+			continue // the init does
+		}
 		if err := j.enter(); err != nil {
 			return err
 		}
@@ -100,9 +103,12 @@ func (l *launch) clone(first uint64) error {
 	pidfd := l.prog.words(0)
 	args := cloneArgs{
 		// CLONE_CLEAR_SIGHAND, Linux 5.5: Go's handlers mean nothing to it.
-		flags:      l.ns.fresh&^unix.CLONE_NEWCGROUP | unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
+		flags:      unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND,
 		exitSignal: uint64(unix.SIGCHLD),
 		pidfd:      pidfd,
+	}
+	if l.userNS < 0 {
+		args.flags |= l.ns.fresh &^ unix.CLONE_NEWCGROUP
 	}
 	if l.cgroupFD >= 0 {
 		args.flags |= unix.CLONE_INTO_CGROUP
@@ -119,7 +125,66 @@ func (l *launch) clone(first uint64) error {
 		unix.Close(l.listen)
 		l.listen = -1
 	}
+	if l.userNS >= 0 {
+		return l.secondClone()
+	}
 	return nil
+}
+
+// secondClone takes over the process that the first one has made: see joinUser.
+func (l *launch) secondClone() error {
+	_, fds, err := receive(l.sock)
+	if err != nil {
+		return err
+	}
+	if len(fds) != 1 {
+		closeAll(fds)
+		return fmt.Errorf("clone container's init: it ended")
+	}
+	reap(l.pid) //nolint:errcheck // it ends in any case
+	unix.Close(l.pidfd)
+	l.pid, l.pidfd = 0, fds[0]
+	if l.pid, err = pidOf(l.pidfd); err != nil {
+		return err
+	}
+	l.root.uid, l.root.gid, err = rootOf(l.pid)
+	return err
+}
+
+// pidOf is the pid of the process that a pidfd is of.
+func pidOf(pidfd int) (int, error) {
+	b, err := readFile("/proc/self/fdinfo/" + strconv.Itoa(pidfd))
+	if err != nil {
+		return 0, fmt.Errorf("read pid of pidfd: %w", err)
+	}
+	for line := range strings.SplitSeq(string(b), "\n") {
+		if v, ok := strings.CutPrefix(line, "Pid:"); ok {
+			if pid, err := strconv.Atoi(strings.TrimSpace(v)); err == nil && pid > 0 {
+				return pid, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("read pid of pidfd: container's init ended")
+}
+
+// rootOf is what 0 is on the outside of a process's user namespace.
+func rootOf(pid int) (uid, gid int, err error) {
+	for _, m := range []struct {
+		file string
+		id   *int
+	}{{"uid_map", &uid}, {"gid_map", &gid}} {
+		b, err := readFile("/proc/" + strconv.Itoa(pid) + "/" + m.file)
+		if err != nil {
+			return 0, 0, fmt.Errorf("read %s of %d: %w", m.file, pid, err)
+		}
+		for line := range strings.SplitSeq(string(b), "\n") {
+			var inside, outside, n int
+			if _, err := fmt.Sscan(line, &inside, &outside, &n); err == nil && inside == 0 {
+				*m.id = outside
+			}
+		}
+	}
+	return uid, gid, nil
 }
 
 // mapIDs writes the mappings of a new user namespace and tells the init.

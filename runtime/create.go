@@ -177,8 +177,21 @@ func (l *launch) supported() error {
 	if l.ns.all()&unix.CLONE_NEWTIME != 0 {
 		return &UnsupportedError{Feature: "time namespace"}
 	}
-	if p := l.spec.Process; p != nil && p.ApparmorProfile != "" {
-		return &UnsupportedError{Feature: "apparmor profile " + p.ApparmorProfile}
+	if err := supportedProcess(l.spec.Process); err != nil {
+		return err
+	}
+	lin := l.spec.Linux
+	for feature, asked := range map[string]bool{
+		"linux.mountLabel":   lin.MountLabel != "",
+		"linux.personality":  lin.Personality != nil,
+		"linux.timeOffsets":  len(lin.TimeOffsets) > 0,
+		"linux.intelRdt":     lin.IntelRdt != nil,
+		"linux.netDevices":   len(lin.NetDevices) > 0,
+		"linux.memoryPolicy": lin.MemoryPolicy != nil,
+	} {
+		if asked {
+			return &UnsupportedError{Feature: feature}
+		}
 	}
 	if l.opt.NoPivot {
 		return &UnsupportedError{Feature: "--no-pivot"}
@@ -186,6 +199,22 @@ func (l *launch) supported() error {
 	for fd := 3; fd < 3+l.opt.PreserveFDs; fd++ {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
 			return fmt.Errorf("preserve descriptor %d: %w", fd, err)
+		}
+	}
+	return nil
+}
+
+// supportedProcess refuses what a process cannot be given yet.
+func supportedProcess(p *specs.Process) error {
+	for feature, asked := range map[string]bool{
+		"process.apparmorProfile": p.ApparmorProfile != "",
+		"process.selinuxLabel":    p.SelinuxLabel != "",
+		"process.scheduler":       p.Scheduler != nil,
+		"process.ioPriority":      p.IOPriority != nil,
+		"process.execCPUAffinity": p.ExecCPUAffinity != nil,
+	} {
+		if asked {
+			return &UnsupportedError{Feature: feature}
 		}
 	}
 	return nil

@@ -95,9 +95,11 @@
 //
 // It talks to no systemd and enables no controllers: it is given a cgroup, a
 // leaf below one that is delegated, and writes the limits that the leaf has
-// files for. Not yet here, and refused as UnsupportedError: device cgroups (an
-// empty promise until then: not refused), AppArmor and SELinux labels, idmapped
-// mounts, time namespaces, joined mount namespaces, seccomp listeners,
-// --no-pivot, checkpoint. It needs Linux 5.15 (mount_setattr, openat2, clone3
-// into a cgroup, cgroup.kill) on amd64 or arm64.
+// files for; what the leaf lacks is passed over, being the giver's to set on the
+// unit above. Rules of linux.resources.devices are not enforced yet. Refused as
+// UnsupportedError: AppArmor and SELinux labels, idmapped mounts, tmpcopyup, time
+// namespaces, joined mount namespaces, seccomp listeners, personality, scheduler
+// and I/O priority, CPU affinity, intelRdt, netDevices, memoryPolicy, --no-pivot.
+// It needs Linux 5.15 (mount_setattr, openat2, clone3 into a cgroup, cgroup.kill)
+// on amd64 or arm64.
 package runtime

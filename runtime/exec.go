@@ -47,8 +47,8 @@ func (c *Container) Exec(ctx context.Context, process *specs.Process, opt *ExecO
 	if process.Terminal && e.opt.Detach && e.opt.ConsoleSocket == "" {
 		return nil, errNoConsole()
 	}
-	if process.ApparmorProfile != "" {
-		return nil, &UnsupportedError{Feature: "apparmor profile " + process.ApparmorProfile}
+	if err := supportedProcess(process); err != nil {
+		return nil, err
 	}
 	defer e.close()
 	if err := e.run(); err != nil {

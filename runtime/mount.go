@@ -47,6 +47,9 @@ func planMounts(s *specs.Spec, ns namespaces, bundle string) ([]mount, error) {
 		if m.opt.idmap || len(m.spec.UIDMappings) > 0 || len(m.spec.GIDMappings) > 0 {
 			return nil, &UnsupportedError{Feature: "idmapped mount " + m.spec.Destination}
 		}
+		if m.opt.tmpcopyup {
+			return nil, &UnsupportedError{Feature: "tmpcopyup of mount " + m.spec.Destination}
+		}
 		if m.opt.bind {
 			if m.spec.Source == "" {
 				return nil, fmt.Errorf("mount %s: bind mount without a source", m.spec.Destination)

@@ -278,7 +278,7 @@ func export(fields ...string) []byte {
 	var b []byte
 	for i := 0; i < len(fields); i += 2 {
 		name, value := fields[i], fields[i+1]
-		if strings.ContainsAny(value, "\n\x00\xff") {
+		if strings.Contains(value, "\x00") {
 			b = append(b, name+"\n"...)
 			b = binary.LittleEndian.AppendUint64(b, uint64(len(value)))
 			b = append(b, value+"\n"...)

@@ -92,6 +92,7 @@ func (s *shim) dropStore(in *notify.Inherited) {
 		_ = killCgroup(leaf)
 		waitEmpty(leaf)
 	}
+	s.unit.removeLeaf()
 }
 
 // adopt goes on with the container that an earlier process of this unit

@@ -94,6 +94,27 @@ func killCgroup(dir string) error {
 	return nil
 }
 
+// removeLeaf removes the container's cgroup and what it made below it.
+//
+// One that was killed must not be used again: on Linux 6.18 a process that is
+// cloned into a cgroup (CLONE_INTO_CGROUP, as crun does) from another one is
+// killed if cgroup.kill was ever written there, because the fork compares the
+// two cgroups' counters of kills.
+func (u unit) removeLeaf() { removeCgroup(u.leaf()) }
+
+func removeCgroup(dir string) {
+	if unix.Rmdir(dir) != unix.EBUSY {
+		return
+	}
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.IsDir() {
+			removeCgroup(filepath.Join(dir, e.Name()))
+		}
+	}
+	_ = unix.Rmdir(dir)
+}
+
 // populated says whether a process is left in dir or below it. A cgroup that
 // is not there has none.
 func populated(dir string) bool {

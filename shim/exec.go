@@ -46,7 +46,6 @@ type execution struct {
 	id      string
 	files   []*os.File // for the process
 	io      stdio
-	said    pipe // what the runtime complains on, where no client listens
 	console *console
 	process string // file
 	logFile string

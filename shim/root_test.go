@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -509,6 +511,144 @@ func TestAdoption(t *testing.T) {
 	})
 }
 
+// A client whose supervisor is killed attaches again and has every byte once.
+func TestAttachAgain(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, path string) {
+		l := newLab(t, path, func(r *container.Record) { r.OpenStdin = true }, "sh", "-c", "read x; i=0; while [ $i -lt 300 ]; do echo line $i; i=$((i+1)); usleep 1000; done")
+		cmd := l.run()
+		r, w, _ := os.Pipe()
+		defer r.Close()
+		var got buffer
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			io.Copy(&got, r)
+		}()
+		s, err := l.dial().Attach(t.Context(), wire.AttachOptions{Stdin: true, Stdout: w})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Input.WriteString("go\n")
+		s.Input.Close()
+		for range 5 {
+			time.Sleep(20 * time.Millisecond)
+			cmd.Process.Kill()
+			cmd.Wait()
+			if _, err := s.Wait(t.Context()); !errors.Is(err, wire.ErrGone) {
+				t.Fatalf("got %v, want ErrGone", err)
+			}
+			// What was sent before the kill is in the pipe: let it through.
+			for {
+				n, err := unix.IoctlGetInt(int(rawFD(r)), unix.TIOCINQ)
+				if err != nil || n == 0 {
+					break
+				}
+			}
+			time.Sleep(5 * time.Millisecond)
+			cmd = l.start()
+			have := int64(len(got.String()))
+			if s, err = l.dial().Attach(t.Context(), wire.AttachOptions{Stdout: w, StdoutOffset: &have}); err != nil {
+				t.Fatal(err)
+			}
+			if s.StdoutOffset != have {
+				t.Fatalf("goes on at %d, want %d", s.StdoutOffset, have)
+			}
+		}
+		w.Close()
+		if _, err := s.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+		l.ended(cmd, 0)
+		<-read
+		var want strings.Builder
+		for i := range 300 {
+			fmt.Fprintf(&want, "line %d\n", i)
+		}
+		if got.String() != want.String() {
+			t.Errorf("got %d bytes, want %d", len(got.String()), want.Len())
+		}
+	})
+}
+
+// buffer may be read while it is written.
+type buffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// Clients come and go, well-behaved or not, and leave nothing behind.
+func TestClientsLeaveNothing(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, path string) {
+		l := newLab(t, path, nil, "sleep", "100")
+		cmd := l.run()
+		fds := func() int {
+			entries, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", cmd.Process.Pid))
+			return len(entries)
+		}
+		time.Sleep(2 * settleTime)
+		before := fds()
+		for i := range 20 {
+			c := l.dial()
+			r, w, _ := os.Pipe()
+			switch i % 4 {
+			case 0:
+				if _, err := c.Attach(t.Context(), wire.AttachOptions{Stdout: w, Stderr: w}); err != nil {
+					t.Error(err)
+				}
+			case 1:
+				s, err := c.Exec(t.Context(), wire.ExecOptions{Process: json.RawMessage(`{"args":["true"],"cwd":"/","env":["PATH=/bin"],"user":{"uid":0,"gid":0}}`), Stdout: w})
+				if err == nil {
+					_, err = s.Wait(t.Context())
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			case 2: // descriptors without a message, half a message
+				conn, err := net.Dial("unix", l.dir+"/ctl")
+				if err != nil {
+					t.Fatal(err)
+				}
+				conn.(*net.UnixConn).WriteMsgUnix([]byte(`{"method":`), unix.UnixRights(int(rawFD(w))), nil)
+				conn.Close()
+			case 3:
+				conn, err := net.Dial("unix", l.dir+"/ctl")
+				if err != nil {
+					t.Fatal(err)
+				}
+				conn.Write([]byte("garbage\x00"))
+				conn.Close()
+			}
+			c.Close()
+			r.Close()
+			w.Close()
+		}
+		for i := 0; fds() > before; i++ {
+			if i == 200 {
+				t.Fatalf("%d descriptors before, %d after", before, fds())
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		if left, _ := filepath.Glob(l.store.RunDir(l.rec.ID) + "/exec-*"); len(left) > 0 {
+			t.Errorf("files are left: %v", left)
+		}
+		cmd.Process.Signal(unix.SIGTERM)
+		l.dial().Kill(t.Context(), 9)
+		l.ended(cmd, 0)
+	})
+}
+
 // A supervisor that was killed when all was done but its own end does not run
 // the container again, unless the policy would.
 func TestKilledAtTheEnd(t *testing.T) {
@@ -531,7 +671,7 @@ func TestKilledAtTheEnd(t *testing.T) {
 // command runs once, and its status and output are there.
 func TestKilledAnywhere(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, path string) {
-		for after := time.Duration(0); after < 60*time.Millisecond; after += 1500 * time.Microsecond {
+		for after := time.Duration(0); after < 60*time.Millisecond; after += 3 * time.Millisecond {
 			l := newLab(t, path, nil, "sh", "-c", "echo run; exit 3")
 			cmd := l.start()
 			time.Sleep(after)

@@ -290,6 +290,7 @@ func (s *shim) finish(ws unix.WaitStatus, ok bool) int {
 	}
 	s.server.ended(wireExit(e))
 	removed()
+	s.unit.removeLeaf()
 	s.forgetRun()
 	return s.last(e)
 }

@@ -68,6 +68,9 @@ func sweep(store *container.Store, rec *container.Record, started *container.Sta
 		errs = append(errs, store.WriteExit(rec.ID, sweptExit(started, init)))
 	}
 	errs = append(errs, deleteRun(store, rec))
+	if leaf != "" {
+		removeCgroup(leaf)
+	}
 	if rec.AutoRemove && started != nil {
 		if err := store.Remove(rec); !errors.Is(err, container.ErrNotExist) {
 			errs = append(errs, err)

@@ -87,7 +87,7 @@ func latestFlag() cli.Flag {
 }
 
 func timeFlag() cli.Flag {
-	return str("time t", "wait so long for the container to stop before it is killed", "SECONDS")
+	return str("time t timeout", "wait so long for the container to stop before it is killed", "SECONDS")
 }
 
 func detachKeysFlag() cli.Flag {

@@ -15,6 +15,9 @@ type signalError struct{ sig syscall.Signal }
 
 func (e signalError) Error() string { return "interrupted by " + unix.SignalName(e.sig) }
 
+// Is makes it the cancellation that it is, wherever it comes back from.
+func (e signalError) Is(target error) bool { return target == context.Canceled }
+
 // interruptible returns a context that SIGINT, SIGTERM and SIGHUP end, so that a
 // verb takes back what it has begun. A second signal kills as usual. release
 // ends this; it may be called more than once.

@@ -3,8 +3,10 @@ package container
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"syscall"
+	"time"
 )
 
 // Lock is a held flock(2) on a container's directory. The kernel releases it
@@ -20,9 +22,20 @@ const (
 	tryShared     = syscall.LOCK_SH | syscall.LOCK_NB
 )
 
+// glimpse is longer than a sweep has a directory locked to see whether its
+// maker lives: the container may have been committed at that moment.
+const glimpse = 20 * time.Millisecond
+
 // Hold takes the shared lock on container id that a living shim has. ErrInUse
 // while a verb that changes the container has it for itself.
-func (s *Store) Hold(id string) (*Lock, error) { return s.lock(id, tryShared) }
+func (s *Store) Hold(id string) (*Lock, error) {
+	for end := time.Now().Add(glimpse); ; time.Sleep(time.Millisecond) {
+		l, err := s.lock(id, tryShared)
+		if !errors.Is(err, ErrInUse) || time.Now().After(end) {
+			return l, err
+		}
+	}
+}
 
 // Lock takes container id for a verb that changes or removes it. ErrInUse
 // while a shim or another such verb holds it.
@@ -45,7 +58,7 @@ func lock(dir, id string, how int) (*Lock, error) {
 	switch {
 	case errors.Is(err, syscall.EWOULDBLOCK):
 		return nil, fmt.Errorf("lock container %s: %w", id, ErrInUse)
-	case errors.Is(err, syscall.ENOENT):
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("lock container %s: %w", id, ErrNotExist)
 	case err != nil:
 		return nil, fmt.Errorf("lock container %s: %w", id, err)
@@ -53,6 +66,8 @@ func lock(dir, id string, how int) (*Lock, error) {
 	return l, nil
 }
 
+// lockDir locks the directory that has the name dir once it is locked:
+// fs.ErrNotExist where it was removed or renamed on the way to it.
 func lockDir(dir string, how int) (*Lock, error) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -64,6 +79,9 @@ func lockDir(dir string, how int) (*Lock, error) {
 			break
 		}
 	}
+	if err == nil {
+		err = stillAt(f, dir)
+	}
 	if err != nil {
 		f.Close()
 		return nil, err
@@ -71,13 +89,18 @@ func lockDir(dir string, how int) (*Lock, error) {
 	return &Lock{f}, nil
 }
 
-// held says whether somebody holds a lock on dir. A directory that is not
-// there is not held.
-func held(dir string) bool {
-	l, err := lockDir(dir, tryExclusive)
-	if err == nil {
-		l.Close()
-		return false
+// stillAt returns fs.ErrNotExist unless f is what path names.
+func stillAt(f *os.File, path string) error {
+	have, err := f.Stat()
+	if err != nil {
+		return err
 	}
-	return errors.Is(err, syscall.EWOULDBLOCK)
+	want, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(have, want) {
+		return &fs.PathError{Op: "lock", Path: path, Err: fs.ErrNotExist}
+	}
+	return nil
 }

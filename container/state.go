@@ -26,7 +26,7 @@ type UnitState struct {
 // there: the container runs.
 func StateOf(u UnitState, started *Started, exit *Exit) State {
 	switch u.Active {
-	case "active", "reloading":
+	case "active", "reloading", "refreshing": // refreshing since systemd 258
 		if started == nil && exit != nil {
 			return Exited // over: systemd has not heard of it yet
 		}

@@ -1,13 +1,14 @@
 package container
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 	"time"
 )
@@ -27,8 +28,9 @@ const (
 //	run/ctl/ID              the control socket of berth-NAME.service
 //	run/ctl@/NAME           the control socket of container@NAME.service
 //
-// A directory whose name begins with a dot is being made or removed: its
-// maker holds a lock on it, and Sweep removes it where nobody does.
+// A directory whose name begins with a dot is being made, and locked by its
+// maker, or removed. One becomes the other, or a container, by rename(2) alone:
+// whoever comes second finds nothing rather than half of it.
 type Store struct {
 	root, run string
 }
@@ -47,171 +49,24 @@ func (s *Store) names() string      { return filepath.Join(s.root, "names") }
 func (s *Store) Dir(id string) string    { return filepath.Join(s.containers(), id) }
 func (s *Store) RunDir(id string) string { return filepath.Join(s.run, id) }
 
-// Control is the path of the control socket of container id in its transient
-// unit; ControlAt that of container name behind container@.service.
-func (s *Store) Control(id string) string     { return filepath.Join(s.run, "ctl", id) }
-func (s *Store) ControlAt(name string) string { return filepath.Join(s.run, "ctl@", name) }
-
-// Create makes a container: its directory is prepared and committed in one go.
-// fill writes the other files into the directory it is given. ErrExists where
-// the name is taken.
-func (s *Store) Create(r *Record, fill func(dir string) error) error {
-	p, err := s.Prepare(r, fill)
-	if err != nil {
-		return err
-	}
-	defer p.Close()
-	return s.Commit(r.ID)
-}
-
-// Pending is a container that is complete on disk and not there yet for
-// anybody. Whoever starts it commits it, by [Store.Commit]; if that never
-// happens it vanishes with the Pending, or with its maker's life.
-type Pending struct {
-	s      *Store
-	record *Record
-	lock   *Lock
-}
-
-// Prepare makes the directory of r under a name that no reader looks at.
-func (s *Store) Prepare(r *Record, fill func(dir string) error) (_ *Pending, err error) {
-	if err := CheckName(r.Name); err != nil {
-		return nil, err
-	}
-	tmp := s.pending(r.ID)
-	if err := mkdirIn(tmp); err != nil {
-		return nil, fmt.Errorf("create container %s: %w", r.Name, err)
-	}
-	// Shared, as a shim's is: the one that commits this container must not
-	// find it taken.
-	lock, err := lockDir(tmp, tryShared)
-	if err != nil {
-		return nil, fmt.Errorf("create container %s: %w", r.Name, err)
-	}
-	p := &Pending{s, r, lock}
-	defer func() {
-		if err != nil {
-			p.Close()
-		}
-	}()
-	if err := s.claimName(r.Name, r.ID); err != nil {
-		return nil, err
-	}
-	if fill != nil {
-		if err := fill(tmp); err != nil {
-			return nil, err
-		}
-	}
-	// A container that goes away by itself is worth no wait for the disk.
-	if err := writeJSON(filepath.Join(tmp, RecordFile), r, !r.AutoRemove); err != nil {
-		return nil, err
-	}
-	return p, nil
-}
-
-// Close removes what Prepare made unless it was committed.
-func (p *Pending) Close() error {
-	defer p.lock.Close()
-	tmp := p.s.pending(p.record.ID)
-	if !exists(tmp) {
-		return nil // committed
-	}
-	p.s.dropName(p.record.Name, p.record.ID)
-	return os.RemoveAll(tmp)
-}
-
-// Commit makes a prepared container one that is there, by one rename. A
-// container that is there already is no error.
-func (s *Store) Commit(id string) error {
-	err := os.Rename(s.pending(id), s.Dir(id))
-	if err == nil || errors.Is(err, fs.ErrNotExist) && exists(s.Dir(id)) {
-		return nil
-	}
-	return fmt.Errorf("create container %s: %w", id, err)
-}
-
+// pending is the directory of a container that is being made.
 func (s *Store) pending(id string) string { return filepath.Join(s.containers(), pendingPrefix+id) }
+
+// removed is a directory for one that is being removed; another one each time,
+// because two sweeps may meet the same ID.
+func (s *Store) removed(id string) string {
+	return filepath.Join(s.containers(), removedPrefix+id+"-"+NewID()[:8])
+}
 
 const (
 	pendingPrefix = ".new-"
 	removedPrefix = ".rm-"
 )
 
-// mkdirIn makes dir, and its parents where they are missing, for root alone.
-func mkdirIn(dir string) error {
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err = os.MkdirAll(filepath.Dir(dir), 0o711); err == nil {
-			err = os.Mkdir(dir, 0o700)
-		}
-	}
-	return err
-}
-
-// claimName makes the name's link. A link whose container is neither there nor
-// being made is what a killed create left: it is removed and the claim tried again.
-func (s *Store) claimName(name, id string) error {
-	link := filepath.Join(s.names(), name)
-	target := filepath.Join("..", "containers", id)
-	for {
-		err := os.Symlink(target, link)
-		if errors.Is(err, fs.ErrNotExist) {
-			if err = os.MkdirAll(s.names(), 0o711); err == nil {
-				err = os.Symlink(target, link)
-			}
-		}
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("name container %s: %w", name, err)
-		}
-		if stale, err := s.dropStaleName(name); err != nil {
-			return err
-		} else if !stale {
-			return fmt.Errorf("name container %q: %w: choose another one, or remove that container first", name, ErrExists)
-		}
-	}
-}
-
-// dropStaleName removes the link of name if no container is behind it, and
-// says whether it is worth trying again. The lock on the directory of names
-// keeps two sweepers from removing a claim that came after the first one.
-func (s *Store) dropStaleName(name string) (bool, error) {
-	lock, err := lockDir(s.names(), lockExclusive)
-	if err != nil {
-		return false, fmt.Errorf("name container %s: %w", name, err)
-	}
-	defer lock.Close()
-	id, err := s.nameID(name)
-	if err != nil {
-		return errors.Is(err, ErrNotExist), nil
-	}
-	// Look at the unfinished directory first: a create that commits between
-	// the two looks is seen by the second.
-	making := held(s.pending(id))
-	if making || exists(s.Dir(id)) {
-		return false, nil
-	}
-	s.dropName(name, id)
-	return true, nil
-}
-
-// dropName removes the link of name where it leads to id.
-func (s *Store) dropName(name, id string) {
-	if got, err := s.nameID(name); err == nil && got == id {
-		os.Remove(filepath.Join(s.names(), name))
-	}
-}
-
-// nameID returns the ID behind a name; ErrNotExist where there is no such name.
-func (s *Store) nameID(name string) (string, error) {
-	target, err := os.Readlink(filepath.Join(s.names(), name))
-	if err != nil {
-		return "", ErrNotExist
-	}
-	return filepath.Base(target), nil
-}
+// Control is the path of the control socket of container id in its transient
+// unit; ControlAt that of container name behind container@.service.
+func (s *Store) Control(id string) string     { return filepath.Join(s.run, "ctl", id) }
+func (s *Store) ControlAt(name string) string { return filepath.Join(s.run, "ctl@", name) }
 
 func exists(path string) bool {
 	_, err := os.Lstat(path)
@@ -232,11 +87,13 @@ func (s *Store) find(nameOrID string) (string, error) {
 	if CheckName(nameOrID) != nil {
 		return "", ErrNotExist
 	}
+	// An ID comes first: whoever has one must not meet a container that was
+	// given it for a name.
+	if isID(nameOrID) && exists(s.Dir(nameOrID)) {
+		return nameOrID, nil
+	}
 	if id, err := s.nameID(nameOrID); err == nil && exists(s.Dir(id)) {
 		return id, nil
-	}
-	if isID(nameOrID) {
-		return nameOrID, nil
 	}
 	if !isHex(nameOrID) {
 		return "", ErrNotExist
@@ -296,6 +153,9 @@ func decodeRecord(data []byte) (*Record, error) {
 	if err := json.Unmarshal(data, r); err != nil {
 		return nil, err
 	}
+	if r.Version < 1 {
+		return nil, fmt.Errorf("not a container's record: it has no format")
+	}
 	if r.Version > RecordVersion {
 		return nil, fmt.Errorf("format %d is newer than this berth knows (%d): upgrade berth", r.Version, RecordVersion)
 	}
@@ -324,7 +184,9 @@ func (s *Store) List() ([]*Record, error) {
 			errs = append(errs, err)
 		}
 	}
-	sort.Slice(records, func(i, j int) bool { return records[i].Created.Before(records[j].Created) })
+	slices.SortFunc(records, func(a, b *Record) int {
+		return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.ID, b.ID))
+	})
 	return records, errors.Join(errs...)
 }
 
@@ -384,32 +246,10 @@ func (s *Store) Update(r *Record) error {
 	return writeJSON(filepath.Join(s.Dir(r.ID), RecordFile), r, true)
 }
 
-// Rename gives r another name. ErrExists where that is taken.
-func (s *Store) Rename(r *Record, name string) error {
-	if err := CheckName(name); err != nil {
-		return err
-	}
-	if name == r.Name {
-		return nil
-	}
-	if err := s.claimName(name, r.ID); err != nil {
-		return err
-	}
-	renamed := *r
-	renamed.Name = name
-	if err := s.Update(&renamed); err != nil {
-		s.dropName(name, r.ID)
-		return err
-	}
-	s.dropName(r.Name, r.ID)
-	r.Name = name
-	return nil
-}
-
 // Remove takes the container off the disk: out of sight by one rename, then
 // file by file. What a kill leaves of the second half Sweep removes.
 func (s *Store) Remove(r *Record) error {
-	gone := filepath.Join(s.containers(), removedPrefix+r.ID)
+	gone := s.removed(r.ID)
 	if err := os.Rename(s.Dir(r.ID), gone); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove container %s: %w", r.Name, ErrNotExist)
@@ -423,7 +263,8 @@ func (s *Store) Remove(r *Record) error {
 	return nil
 }
 
-// Sweep removes what killed creates and removes left behind.
+// Sweep removes what killed creates, renames and removes left behind. What is
+// being made, committed or removed meanwhile is left to whoever does it.
 func (s *Store) Sweep() error {
 	entries, err := os.ReadDir(s.containers())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -434,22 +275,14 @@ func (s *Store) Sweep() error {
 	}
 	var errs []error
 	for _, e := range entries {
-		path := filepath.Join(s.containers(), e.Name())
-		switch {
-		case strings.HasPrefix(e.Name(), pendingPrefix) && !held(path):
-		case strings.HasPrefix(e.Name(), removedPrefix):
-		default:
-			continue
-		}
-		errs = append(errs, os.RemoveAll(path))
-	}
-	links, _ := os.ReadDir(s.names())
-	for _, l := range links {
-		if id, err := s.nameID(l.Name()); err == nil && !exists(s.Dir(id)) {
-			_, err := s.dropStaleName(l.Name())
+		if id, ok := strings.CutPrefix(e.Name(), pendingPrefix); ok {
+			_, err := s.discard(id)
 			errs = append(errs, err)
+		} else if strings.HasPrefix(e.Name(), removedPrefix) {
+			errs = append(errs, os.RemoveAll(filepath.Join(s.containers(), e.Name())))
 		}
 	}
+	errs = append(errs, s.sweepNames())
 	return errors.Join(errs...)
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,23 +64,29 @@ var directories = []string{"/usr/lib/berth", "/run/berth", "/etc/berth"}
 
 // Load reads the machine's configuration. The environment variables BERTH_ROOT,
 // BERTH_RUN and BERTH_LIBEXEC override the files, for tests and for trying out.
-func Load() (*Config, error) {
+func Load() (*Config, error) { return load(directories) }
+
+func load(dirs []string) (*Config, error) {
 	c := Default()
-	for _, path := range files(directories) {
+	for _, path := range files(dirs) {
 		if err := c.loadFile(path); err != nil {
 			return nil, err
 		}
 	}
 	for name, field := range map[string]*string{"BERTH_ROOT": &c.Root, "BERTH_RUN": &c.Run, "BERTH_LIBEXEC": &c.Libexec} {
-		if v := os.Getenv(name); v != "" {
-			if !filepath.IsAbs(v) {
-				return nil, fmt.Errorf("environment %s=%s: must be an absolute path", name, v)
-			}
-			*field = v
+		v := os.Getenv(name)
+		if v == "" {
+			continue
 		}
+		path, err := absolute(v)
+		if err != nil {
+			return nil, fmt.Errorf("environment %s=%s: %w", name, v, err)
+		}
+		*field = path
 	}
-	if v := os.Getenv("BERTH_LIBEXEC"); v != "" {
-		c.Runtimes["berth-runtime"] = filepath.Join(v, "berth-runtime")
+	d := Default()
+	if c.Runtimes[d.Runtime] == d.Runtimes[d.Runtime] { // no file says where it is
+		c.Runtimes[d.Runtime] = filepath.Join(c.Libexec, d.Runtime)
 	}
 	return c, nil
 }
@@ -88,7 +96,7 @@ func files(dirs []string) []string {
 	var list []string
 	dropIns := map[string]string{}
 	for _, d := range dirs {
-		if main := filepath.Join(d, "berth.conf"); isFile(main) && d != "/run/berth" {
+		if main := filepath.Join(d, "berth.conf"); isFile(main) && !strings.HasSuffix(d, "/run/berth") {
 			list = append(list, main)
 		}
 		matches, _ := filepath.Glob(filepath.Join(d, "berth.conf.d", "*.conf"))
@@ -123,17 +131,22 @@ func (c *Config) loadFile(path string) error {
 }
 
 func (c *Config) read(r io.Reader) error {
-	options, err := unit.Deserialize(r)
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	if line := firstLine(string(data)); line != "" && line[0] != '[' {
+		return fmt.Errorf("%.60s: stands before the first [Section]", line) // DeserializeOptions would pass it over
+	}
+	options, err := unit.DeserializeOptions(bytes.NewReader(data))
 	if err != nil {
 		return err
 	}
 	for _, o := range options {
+		set, ok := keys[o.Section+"."+o.Name]
 		if o.Section == "Runtimes" {
-			c.Runtimes[o.Name] = o.Value
-			continue
+			set, ok = runtimePath(o.Name), true
 		}
-		key := o.Section + "." + o.Name
-		set, ok := keys[key]
 		if !ok {
 			return fmt.Errorf("unknown setting %s= in section [%s]", o.Name, o.Section)
 		}
@@ -144,49 +157,93 @@ func (c *Config) read(r io.Reader) error {
 	return nil
 }
 
-// keys is every setting: SECTION.KEY and how its value is taken.
-var keys = map[string]func(*Config, string) error{
-	"Engine.Root":           func(c *Config, v string) error { return setPath(&c.Root, v) },
-	"Engine.Run":            func(c *Config, v string) error { return setPath(&c.Run, v) },
-	"Engine.Runtime":        func(c *Config, v string) error { c.Runtime = v; return nil },
-	"Container.LogDriver":   func(c *Config, v string) error { c.LogDriver = v; return nil },
-	"Container.PidsLimit":   func(c *Config, v string) error { return setNumber(&c.PidsLimit, v) },
-	"Container.ShmSize":     func(c *Config, v string) error { return setNumber(&c.ShmSize, v) },
-	"Container.StopTimeout": func(c *Config, v string) error { return setDuration(&c.StopTimeout, v) },
-	"Registries.Insecure":   func(c *Config, v string) error { return appendWords(&c.Insecure, v) },
-}
-
-func setPath(field *string, v string) error {
-	if !filepath.IsAbs(v) {
-		return errors.New("must be an absolute path")
+// firstLine is the first one that is no comment.
+func firstLine(text string) string {
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" && line[0] != '#' && line[0] != ';' {
+			return line
+		}
 	}
-	*field = filepath.Clean(v)
-	return nil
+	return ""
 }
 
-func setNumber(field *int64, v string) error {
-	var n int64
-	if _, err := fmt.Sscanf(v, "%d", &n); err != nil || fmt.Sprint(n) != v || n < 0 {
-		return errors.New("must be a whole number, 0 or more")
+// keys is every setting but those of [Runtimes]: SECTION.KEY and how its value
+// is taken.
+var keys = map[string]setter{
+	"Engine.Root":           value(absolute, func(c *Config) *string { return &c.Root }),
+	"Engine.Run":            value(absolute, func(c *Config) *string { return &c.Run }),
+	"Engine.Runtime":        value(word, func(c *Config) *string { return &c.Runtime }),
+	"Container.LogDriver":   value(word, func(c *Config) *string { return &c.LogDriver }),
+	"Container.PidsLimit":   value(number, func(c *Config) *int64 { return &c.PidsLimit }),
+	"Container.ShmSize":     value(number, func(c *Config) *int64 { return &c.ShmSize }),
+	"Container.StopTimeout": value(duration, func(c *Config) *time.Duration { return &c.StopTimeout }),
+	"Registries.Insecure":   list(func(c *Config) *[]string { return &c.Insecure }),
+}
+
+// setter takes the value of one setting.
+type setter func(c *Config, v string) error
+
+// value takes one value; an empty one is the default again.
+func value[T any](parse func(string) (T, error), field func(*Config) *T) setter {
+	return func(c *Config, v string) (err error) {
+		if v == "" {
+			*field(c) = *field(Default())
+			return nil
+		}
+		*field(c), err = parse(v)
+		return err
 	}
-	*field = n
-	return nil
 }
 
-func setDuration(field *time.Duration, v string) error {
-	d, err := time.ParseDuration(v)
-	if err != nil || d < 0 {
-		return errors.New("must be a duration, such as 10s")
-	}
-	*field = d
-	return nil
-}
-
-func appendWords(field *[]string, v string) error {
-	if v == "" {
-		*field = nil
+// list adds words; an empty value drops those before it.
+func list(field func(*Config) *[]string) setter {
+	return func(c *Config, v string) error {
+		if v == "" {
+			*field(c) = nil
+		}
+		*field(c) = append(*field(c), strings.Fields(v)...)
 		return nil
 	}
-	*field = append(*field, strings.Fields(v)...)
-	return nil
+}
+
+func runtimePath(name string) setter {
+	return func(c *Config, v string) error {
+		switch {
+		case v == "":
+			delete(c.Runtimes, name)
+			if path, ok := Default().Runtimes[name]; ok {
+				c.Runtimes[name] = path
+			}
+		case strings.Contains(v, "/") && !filepath.IsAbs(v):
+			return errors.New("must be a command or an absolute path")
+		default:
+			c.Runtimes[name] = v
+		}
+		return nil
+	}
+}
+
+func absolute(v string) (string, error) {
+	if !filepath.IsAbs(v) {
+		return "", errors.New("must be an absolute path")
+	}
+	return filepath.Clean(v), nil
+}
+
+func word(v string) (string, error) { return v, nil }
+
+func number(v string) (int64, error) {
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 0 || v[0] == '+' {
+		return 0, errors.New("must be a whole number, 0 or more")
+	}
+	return n, nil
+}
+
+func duration(v string) (time.Duration, error) {
+	d, err := time.ParseDuration(v)
+	if err != nil || d < 0 {
+		return 0, errors.New("must be a duration, such as 10s")
+	}
+	return d, nil
 }

@@ -376,6 +376,30 @@ func TestStop(t *testing.T) {
 	})
 }
 
+// A stop that comes while a start waits for its client ends it: nothing ran.
+func TestStopBeforeStart(t *testing.T) {
+	eachRuntime(t, func(t *testing.T, path string) {
+		l := newLab(t, path, nil, "echo", "ran")
+		os.MkdirAll(l.store.RunDir(l.rec.ID), 0o700)
+		os.WriteFile(filepath.Join(l.store.RunDir(l.rec.ID), container.AttachFile), nil, 0o600)
+		cmd := l.start()
+		marker := filepath.Join(l.store.RunDir(l.rec.ID), container.AttachFile)
+		for exists := true; exists; { // awaitClient takes it away
+			_, err := os.Stat(marker)
+			exists = err == nil
+			time.Sleep(time.Millisecond)
+		}
+		cmd.Process.Signal(unix.SIGTERM)
+		e := l.ended(cmd, 0)
+		if e == nil || e.Code != nil || !e.Stopped || !e.Started.IsZero() {
+			t.Errorf("exit record %+v, code %s", e, codeOf(e))
+		}
+		if got := l.log(); len(got) > 0 {
+			t.Errorf("log %q", got)
+		}
+	})
+}
+
 func TestAttachBeforeStart(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, path string) {
 		for _, terminal := range []bool{false, true} {

@@ -359,8 +359,9 @@ func (s *shim) failed(err error) int {
 		Stopped:    s.stopped(),
 		Error:      err.Error(),
 	}
+	end := code
 	if errors.Is(err, errStopped) {
-		code = 0
+		e.Code, end = nil, 0 // nothing ran, nothing failed
 	}
 	status := err.Error()
 	if werr := s.store.WriteExit(s.rec.ID, e); werr != nil {
@@ -380,7 +381,7 @@ func (s *shim) failed(err error) int {
 		lines = append(lines, notify.Errno(errno))
 	}
 	s.tell(lines...)
-	return code
+	return end
 }
 
 func wireExit(e *container.Exit) wire.Exit {

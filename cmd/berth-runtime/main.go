@@ -101,14 +101,16 @@ type statusError struct {
 func (e *statusError) Error() string { return e.err.Error() }
 func (e *statusError) Unwrap() error { return e.err }
 
-// report tells the error to people, and to the engine that reads the log.
+// report tells the error to people, or to the engine that asked for a log:
+// standard error belongs to the container's client then, as crun has it.
 func (g *global) report(err error) {
-	fmt.Fprintln(os.Stderr, "berth-runtime: "+err.Error())
 	if g.log == "" {
+		fmt.Fprintln(os.Stderr, "berth-runtime: "+err.Error())
 		return
 	}
 	w, openErr := os.OpenFile(g.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND|os.O_SYNC, 0o644)
 	if openErr != nil {
+		fmt.Fprintln(os.Stderr, "berth-runtime: "+err.Error())
 		fmt.Fprintln(os.Stderr, "berth-runtime: "+openErr.Error())
 		return
 	}

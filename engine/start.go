@@ -73,6 +73,7 @@ func start(ctx context.Context, h *Host, r *container.Record, a *AttachOptions) 
 	}
 	job, err := startUnit(ctx, h, conn, r)
 	if err != nil {
+		h.unmark(r)
 		return nil, err
 	}
 	var s *Session
@@ -101,6 +102,14 @@ func (h *Host) mark(r *container.Record, a *AttachOptions) error {
 		return fmt.Errorf("start container %s: %w", r.Name, err)
 	}
 	return nil
+}
+
+// unmark takes mark back where no unit was started. Of a run that goes on it
+// removes nothing but the word.
+func (h *Host) unmark(r *container.Record) {
+	dir := h.Containers.RunDir(r.ID)
+	_ = os.Remove(filepath.Join(dir, container.AttachFile))
+	_ = os.Remove(dir)
 }
 
 // nameWait bounds how long a start waits for the last run's unit to be

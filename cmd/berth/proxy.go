@@ -84,7 +84,7 @@ func (f *foreground) handleSignals(ctx context.Context, q *signalQueue) {
 			// The shell set its own mode while we were stopped.
 			_ = f.term.raw()
 			f.resize(ctx)
-		case f.proxy && !f.session.TTY:
+		case f.proxy && f.term == nil:
 			if f.session.Signal(ctx, sig) != nil && deadly(sig) {
 				f.leave(status(128 + int(sig))) // it has ended; its output has not, and nobody takes it
 			}

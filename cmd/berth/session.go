@@ -130,29 +130,31 @@ func (f *foreground) carry(ctx context.Context, signals *signalQueue) (*containe
 
 // wait returns when the process has ended and its output is written, or when it
 // is left.
-func (f *foreground) wait(ctx context.Context, outputs *sync.WaitGroup) (exit *container.Exit, err error) {
-	ended := make(chan struct{})
+func (f *foreground) wait(ctx context.Context, outputs *sync.WaitGroup) (*container.Exit, error) {
+	type end struct {
+		exit *container.Exit
+		err  error
+	}
+	ended := make(chan end, 1)
 	go func() { // ends with the session, which carry closes
-		defer close(ended)
-		if len(f.leftovers) > 0 {
-			exit, err = f.session.Wait(ctx)
-			for _, file := range f.leftovers {
-				_ = file.SetReadDeadline(time.Now()) // see leftover.Read
-			}
+		if len(f.leftovers) == 0 {
 			outputs.Wait()
-			return
+		}
+		exit, err := f.session.Wait(ctx)
+		for _, file := range f.leftovers {
+			_ = file.SetReadDeadline(time.Now()) // see leftover.Read
 		}
 		outputs.Wait()
-		exit, err = f.session.Wait(ctx)
+		ended <- end{exit, err}
 	}()
 	select {
-	case <-ended:
+	case e := <-ended:
 		select { // a broken output ended the copying, not the process
 		case err := <-f.left:
 			return nil, err
 		default:
 		}
-		return exit, err
+		return e.exit, e.err
 	case err := <-f.left:
 		return nil, err
 	}

@@ -10,8 +10,9 @@ LIBEXEC  = berth-shim berth-hook berth-runtime berth-init
 GENERATE = berth-generator
 BINARIES = berth $(LIBEXEC) $(GENERATE)
 # Symbol tables are of no use in a supervisor that lives in memory a thousand
-# times; -trimpath makes builds of one tree equal wherever they are made.
-BUILD    = $(GO) build -trimpath -ldflags '-s -w'
+# times; -trimpath makes builds of one tree equal wherever they are made; the tag
+# leaves out a Markdown parser that costs each start 0.3 ms.
+BUILD    = $(GO) build -trimpath -tags urfave_cli_no_docs -ldflags '-s -w'
 
 .DEFAULT_GOAL := build
 .PHONY: build install check test demo bench soak clean help fmt $(BINARIES)

@@ -46,14 +46,33 @@ func (s *shim) look(in *notify.Inherited) (begin, error) {
 		return resume, nil
 	}
 	exit, err := s.store.Exit(s.rec.ID)
-	if err != nil || exit == nil || restarts(s.rec.Restart, exit) {
+	if err != nil || exit == nil {
+		return beginAgain, nil
+	}
+	again, known := lastEnded(in.Named(fdSelf))
+	if !known {
+		again = restarts(s.rec.Restart, exit)
+	}
+	if again {
 		return beginAgain, nil
 	}
 	return over, nil
 }
 
+// lastEnded says whether the process that cleared the last run away ended by
+// itself: then systemd starts the container again, by whatever policy the unit
+// has. If it was killed, systemd starts the supervisor again and no container.
+// known is false where the kernel does not tell.
+func lastEnded(self []*os.File) (ended, known bool) {
+	if len(self) == 0 {
+		return false, true // killed before it was through
+	}
+	ws, ok := (&process{f: self[len(self)-1]}).status()
+	return ok && ws.Exited(), ok
+}
+
 // restarts says whether systemd, by policy p, starts a container again that
-// ended with e. A kill at the supervisor's very end must not.
+// ended with e.
 func restarts(p container.RestartPolicy, e *container.Exit) bool {
 	switch p.Name {
 	case "always", "unless-stopped":
@@ -71,13 +90,14 @@ func (s *shim) endAgain() int {
 		e = &container.Exit{}
 	}
 	s.forgetRun()
+	_ = s.sd.Remove(fdInit) // once is enough
 	return s.last(e)
 }
 
 // dropStore forgets what a start that came to nothing left in the store, and
 // ends what it left running: the runtime itself may still be at work.
 func (s *shim) dropStore(in *notify.Inherited) {
-	for _, name := range storeNames(s.rec) {
+	for _, name := range append(storeNames(s.rec), fdSelf) {
 		files := in.Named(name)
 		closeFiles(files)
 		if len(files) > 0 {

@@ -2,7 +2,6 @@ package shim
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -65,25 +64,22 @@ const reapTime = 5 * time.Second
 // Linux 6.15. It is there once the parent has reaped the process, which the
 // pidfd tells by POLLHUP. ok is false where the kernel does not tell.
 func (p *process) status() (ws unix.WaitStatus, ok bool) {
-	deadline := time.Now().Add(reapTime)
-	for {
-		info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
-		var err error
-		cerr := control(p.f, func(fd int) {
-			if err = unix.IoctlPidfdInfo(fd, &info); info.Mask&unix.PIDFD_INFO_EXIT == 0 || err != nil {
-				poll := []unix.PollFd{{Fd: int32(fd)}} // POLLHUP only
-				_, _ = unix.Poll(poll, int(time.Until(deadline).Milliseconds()))
-			}
-		})
-		switch {
-		case cerr != nil, errors.Is(err, unix.ENOTTY), errors.Is(err, unix.EINVAL):
-			return 0, false
-		case err == nil && info.Mask&unix.PIDFD_INFO_EXIT != 0:
-			return unix.WaitStatus(info.Exit_code), true
-		case time.Now().After(deadline):
-			return 0, false
+	err := control(p.f, func(fd int) {
+		if ws, ok = exitInfo(fd); !ok {
+			hangup := []unix.PollFd{{Fd: int32(fd)}} // POLLHUP only
+			_, _ = unix.Poll(hangup, int(reapTime.Milliseconds()))
+			ws, ok = exitInfo(fd)
 		}
+	})
+	return ws, ok && err == nil
+}
+
+func exitInfo(pidfd int) (ws unix.WaitStatus, ok bool) {
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_EXIT}
+	if err := unix.IoctlPidfdInfo(pidfd, &info); err != nil {
+		return 0, false
 	}
+	return unix.WaitStatus(info.Exit_code), info.Mask&unix.PIDFD_INFO_EXIT != 0
 }
 
 // control runs fn with f's descriptor, without (*os.File).Fd's side effect of

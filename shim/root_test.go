@@ -272,7 +272,7 @@ func (l *lab) ended(cmd *exec.Cmd, code int) *container.Exit {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for name := range l.stored {
-		if name == fdInit {
+		if name == fdInit || name == fdSelf {
 			continue // says that the run is over
 		}
 		l.t.Errorf("descriptor %s is left in the store", name)
@@ -673,21 +673,45 @@ func TestClientsLeaveNothing(t *testing.T) {
 	})
 }
 
-// A supervisor that was killed when all was done but its own end does not run
-// the container again, unless the policy would.
-func TestKilledAtTheEnd(t *testing.T) {
+// After a run that ended by itself systemd starts the container again by
+// whatever policy the unit has. A supervisor that was killed when all was done
+// but its own end does not run the container again.
+func TestAfterTheEnd(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, path string) {
-		for _, tt := range []struct {
-			policy string
-			runs   int
-		}{{"no", 1}, {"on-failure", 2}} {
-			l := newLab(t, path, func(r *container.Record) { r.Restart.Name = tt.policy }, "sh", "-c", "echo run; exit 3")
+		l := newLab(t, path, nil, "sh", "-c", "echo run; exit 3")
+		runs := func(want int) {
+			t.Helper()
 			l.ended(l.start(), 3)
-			l.ended(l.start(), 3)
-			if got := strings.Count(l.log()[logs.Stdout], "run"); got != tt.runs {
-				t.Errorf("policy %s: ran %d times, want %d", tt.policy, got, tt.runs)
+			if got := strings.Count(l.log()[logs.Stdout], "run"); got != want {
+				t.Errorf("ran %d times, want %d", got, want)
 			}
 		}
+		runs(1)
+		runs(2)
+		// As if it had been killed just before it stored itself.
+		l.mu.Lock()
+		closeFiles(l.stored[fdSelf])
+		delete(l.stored, fdSelf)
+		l.mu.Unlock()
+		runs(2)
+		if !kernelAtLeast(t, 6, 15) {
+			return // it is the policy's word that counts there
+		}
+		// As if it had been killed afterwards.
+		victim := exec.Command("sleep", "100")
+		victim.Start()
+		p, err := openProcess(victim.Process.Pid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		victim.Process.Kill()
+		victim.Wait()
+		runs(3)
+		l.mu.Lock()
+		closeFiles(l.stored[fdSelf])
+		l.stored[fdSelf] = []*os.File{p.f}
+		l.mu.Unlock()
+		runs(3)
 	})
 }
 

@@ -25,6 +25,7 @@ type server struct {
 	mu      sync.Mutex // guards what follows
 	state   string
 	exit    *wire.Exit
+	sockets []*os.File // listeners
 	clients map[*client]struct{}
 }
 
@@ -68,6 +69,9 @@ func (v *server) open() {
 // serve accepts until the end of the process. l is the inherited listener: it
 // stays systemd's, so that nobody is refused while no supervisor lives.
 func (v *server) serve(l *os.File) {
+	v.mu.Lock()
+	v.sockets = append(v.sockets, l)
+	v.mu.Unlock()
 	raw, err := l.SyscallConn()
 	if err != nil {
 		return
@@ -93,6 +97,24 @@ func (v *server) serve(l *os.File) {
 			}
 		}
 	}()
+}
+
+// turnAway closes the connections that nobody has accepted: the listener
+// outlives this process, and systemd would start another one for them.
+func (v *server) turnAway() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, l := range v.sockets {
+		_ = control(l, func(lfd int) {
+			for {
+				fd, _, err := unix.Accept4(lfd, unix.SOCK_CLOEXEC)
+				if err != nil {
+					return
+				}
+				unix.Close(fd)
+			}
+		})
+	}
 }
 
 func (v *server) talk(conn *wire.Conn) {

@@ -30,6 +30,7 @@ const (
 	fdStderr  = "stderr"
 	fdPty     = "pty"
 	fdPtyPipe = "pty-pipe" // between the terminal and the stage
+	fdSelf    = "self"     // pidfd of the process that cleared the run away
 )
 
 // Config says which container to supervise.
@@ -326,13 +327,46 @@ func (s *shim) last(e *container.Exit) int {
 	return code
 }
 
+// connectTime bounds the wait for clients that are just connecting. One that
+// was stopped meanwhile must not hold up the end.
+const connectTime = time.Second
+
+// closeDoor lets nobody connect any more and turns away who did and was not
+// heard. The function it returns is called when the run's directory is gone.
+func (s *shim) closeDoor() (open func()) {
+	locked := make(chan *container.Lock, 1)
+	go func() {
+		lock, err := s.store.EndRun(s.rec.ID)
+		if err != nil {
+			lock = nil // the directory is gone already
+		}
+		locked <- lock
+	}()
+	var lock *container.Lock
+	select {
+	case lock = <-locked:
+	case <-time.After(connectTime):
+	}
+	s.server.turnAway()
+	return func() {
+		if lock != nil {
+			lock.Close()
+		}
+	}
+}
+
 // forgetRun removes what is left of a run that is over. Init's pidfd stays in
-// the store: with no run beside it, it says that the run is over to a process
-// that is started because this one was killed at its very end.
+// the store, and ours is put beside it: the next process of this unit sees
+// that a run is over, and whether this process ended by itself or was killed
+// at its very end.
 func (s *shim) forgetRun() {
+	defer s.closeDoor()()
 	_ = os.RemoveAll(s.dir)
 	for _, name := range storeNames(s.rec)[1:] {
 		_ = s.sd.Remove(name)
+	}
+	if self, err := openProcess(os.Getpid()); err == nil {
+		_ = s.keep(fdSelf, self.f)
 	}
 }
 

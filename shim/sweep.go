@@ -38,8 +38,7 @@ func Sweep(store *container.Store, rec *container.Record, cgroup string) (swept 
 	if cgroup != "" {
 		leaf = filepath.Join(mount, cgroup, container.ContainerCgroup)
 	}
-	_, serr := os.Lstat(filepath.Join(store.Run(), "runtime", rec.ID))
-	if started == nil && serr != nil && (leaf == "" || !populated(leaf)) {
+	if !there(store.RunDir(rec.ID)) && !there(filepath.Join(store.Run(), "runtime", rec.ID)) && (leaf == "" || !populated(leaf)) {
 		return false, nil
 	}
 	lock, err := store.Lock(rec.ID)
@@ -48,6 +47,11 @@ func Sweep(store *container.Store, rec *container.Record, cgroup string) (swept 
 	}
 	defer lock.Close()
 	return true, sweep(store, rec, started, leaf)
+}
+
+func there(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // killTime is how long killed processes may take to be gone.
@@ -61,6 +65,9 @@ func sweep(store *container.Store, rec *container.Record, started *container.Sta
 		if !waitEmpty(leaf) {
 			errs = append(errs, fmt.Errorf("processes of %s do not die", leaf))
 		}
+	}
+	if init != nil {
+		_ = init.signal(unix.SIGKILL) // with the host's cgroups in sight it may have left the leaf
 	}
 	// A run that got as far as to be noted is over now: say so before the
 	// note is gone.

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -73,12 +74,14 @@ func Config(in *Input) (*specs.Spec, error) {
 	if s.UTS == "host" {
 		config.Hostname = "" // not ours to set
 	}
-	if s.Privileged {
-		return config, nil
+	if !s.Privileged {
+		config.Linux.MaskedPaths = sec.hide(maskedPaths)
+		config.Linux.ReadonlyPaths = sec.hide(readonlyPaths)
 	}
-	config.Linux.MaskedPaths = sec.hide(maskedPaths)
-	config.Linux.ReadonlyPaths = sec.hide(readonlyPaths)
 	config.Linux.MaskedPaths = append(config.Linux.MaskedPaths, sec.mask...)
+	if s.Privileged && sec.profile == "" {
+		return config, nil // a profile that was asked for holds all the same
+	}
 	if config.Linux.Seccomp, err = sec.filter(config); err != nil {
 		return nil, err
 	}
@@ -153,12 +156,14 @@ func processCaps(caps []string, uid uint32, added []string) *specs.LinuxCapabili
 	if names, err := capNames("cap-add", added); err == nil {
 		for _, n := range names {
 			if n == "CAP_ALL" {
-				asked = caps
+				asked = slices.Clone(caps)
 			} else if slices.Contains(caps, n) {
 				asked = append(asked, n)
 			}
 		}
 	}
+	slices.Sort(asked)
+	asked = slices.Compact(asked)
 	return &specs.LinuxCapabilities{Bounding: caps, Effective: asked, Permitted: asked, Inheritable: asked, Ambient: asked}
 }
 
@@ -212,6 +217,9 @@ func namespaces(in *Input) ([]specs.LinuxNamespace, error) {
 			}
 			list = append(list, specs.LinuxNamespace{Type: n.kind, Path: value})
 		case "container":
+			if in.Join[n.kind] == "" {
+				return nil, fmt.Errorf("%s %q: cannot be joined", n.flag, n.mode)
+			}
 			list = append(list, specs.LinuxNamespace{Type: n.kind, Path: in.Join[n.kind]})
 		default:
 			return nil, fmt.Errorf("%s %q: must be private, host, container:NAME or ns:PATH", n.flag, n.mode)
@@ -238,6 +246,18 @@ type security struct {
 	noNewPrivileges bool
 	profile         string // "", "unconfined" or the file of a seccomp profile
 	mask, unmask    []string
+	unmaskAll       bool
+}
+
+// paths splits PATH[:PATH...].
+func paths(list string) ([]string, error) {
+	all := strings.Split(list, ":")
+	for _, p := range all {
+		if !filepath.IsAbs(p) {
+			return nil, errors.New("must be absolute paths, with a colon between two")
+		}
+	}
+	return all, nil
 }
 
 func parseSecurity(opts []string) (*security, error) {
@@ -260,11 +280,26 @@ func parseSecurity(opts []string) (*security, error) {
 				return nil, fmt.Errorf("security-opt %q: must be true or false", o)
 			}
 		case "seccomp":
+			if value == "" {
+				return nil, fmt.Errorf("security-opt %q: must be seccomp=unconfined or seccomp=FILE", o)
+			}
 			sec.profile = value
 		case "mask":
-			sec.mask = append(sec.mask, strings.Split(value, ":")...)
+			paths, err := paths(value)
+			if err != nil {
+				return nil, fmt.Errorf("security-opt %q: %w", o, err)
+			}
+			sec.mask = append(sec.mask, paths...)
 		case "unmask":
-			sec.unmask = append(sec.unmask, strings.Split(value, ":")...)
+			if strings.EqualFold(value, "ALL") {
+				sec.unmaskAll = true
+				break
+			}
+			paths, err := paths(value)
+			if err != nil {
+				return nil, fmt.Errorf("security-opt %q: %w, or ALL", o, err)
+			}
+			sec.unmask = append(sec.unmask, paths...)
 		case "apparmor", "label":
 			if value != "unconfined" && value != "disable" {
 				return nil, fmt.Errorf("security-opt %q: not supported yet: only %s=%s is", o, key, map[string]string{"apparmor": "unconfined", "label": "disable"}[key])
@@ -280,7 +315,7 @@ func parseSecurity(opts []string) (*security, error) {
 func (sec *security) hide(paths []string) []string {
 	kept := make([]string, 0, len(paths))
 	for _, p := range paths {
-		if !slices.Contains(sec.unmask, "ALL") && !slices.Contains(sec.unmask, "all") && !matchesAny(sec.unmask, p) {
+		if !sec.unmaskAll && !matchesAny(sec.unmask, p) {
 			kept = append(kept, p)
 		}
 	}

@@ -1,7 +1,9 @@
 package bundle
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -27,7 +29,11 @@ func Write(dir string, in *Input) error {
 	if err != nil {
 		return err
 	}
-	resolv, err := resolvConf(in.Spec)
+	host, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read the host's resolv.conf: %w", err)
+	}
+	resolv, err := resolvConf(in.Spec, string(host))
 	if err != nil {
 		return err
 	}
@@ -53,8 +59,10 @@ func Write(dir string, in *Input) error {
 		}{localtimeFile, zone, 0o644})
 	}
 	for _, f := range files {
-		// The directory is not committed yet: nobody reads what is half written.
-		if err := os.WriteFile(filepath.Join(dir, f.name), f.data, f.perm); err != nil {
+		// The directory is not committed yet: nobody reads what is half
+		// written. Users in the container read it whatever the umask here is.
+		path := filepath.Join(dir, f.name)
+		if err := errors.Join(os.WriteFile(path, f.data, f.perm), os.Chmod(path, f.perm)); err != nil {
 			return fmt.Errorf("write bundle: %w", err)
 		}
 	}
@@ -79,7 +87,7 @@ func hosts(in *Input) ([]byte, error) {
 	}
 	for _, h := range in.Spec.AddHosts {
 		host, ip, ok := strings.Cut(h, ":")
-		if !ok || host == "" || !isAddr(strings.Trim(ip, "[]")) {
+		if !ok || host == "" || strings.ContainsAny(host, " \t\r\n#") || !isAddr(strings.Trim(ip, "[]")) {
 			return nil, fmt.Errorf("add-host %q: must be NAME:IP", h)
 		}
 		fmt.Fprintf(&b, "%s\t%s\n", strings.Trim(ip, "[]"), host)
@@ -88,19 +96,18 @@ func hosts(in *Input) ([]byte, error) {
 }
 
 // resolvConf is the host's with the user's settings over it.
-func resolvConf(s *container.Spec) ([]byte, error) {
+func resolvConf(s *container.Spec, host string) ([]byte, error) {
 	for _, d := range s.DNS {
 		if !isAddr(d) {
 			return nil, fmt.Errorf("dns %q: must be an IP address", d)
 		}
 	}
 	var b strings.Builder
-	data, err := os.ReadFile("/etc/resolv.conf")
-	if err != nil && !os.IsNotExist(err) {
-		return nil, fmt.Errorf("read the host's resolv.conf: %w", err)
-	}
-	for line := range strings.Lines(string(data)) {
-		keyword, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+	for line := range strings.Lines(host) {
+		keyword := ""
+		if f := strings.Fields(line); len(f) > 0 {
+			keyword = f[0]
+		}
 		switch {
 		case keyword == "nameserver" && len(s.DNS) > 0,
 			(keyword == "search" || keyword == "domain") && len(s.DNSSearch) > 0,

@@ -14,38 +14,50 @@ import (
 
 const defaultShmSize = 64 << 20
 
-// mounts are the kernel's file systems, our three files in /etc, then what the
-// user asked for, parents before children. A mount of the user's replaces one of
-// ours at the same place.
+// mounts are the kernel's file systems, our files and what the user asked for,
+// parents before children: what is ours in /etc or /run is there also when the
+// user mounts /etc or /run. A mount of the user's replaces one of ours at the
+// same place; one at /dev replaces all that is below it, too.
 func mounts(in *Input) ([]specs.Mount, error) {
 	s := in.Spec
-	list := kernelMounts(s)
-	for _, f := range []struct{ file, dest string }{
-		{container.HostsFile, "/etc/hosts"},
-		{container.HostnameFile, "/etc/hostname"},
-		{container.ResolvFile, "/etc/resolv.conf"},
-	} {
-		list = append(list, bind(filepath.Join(in.Dir, f.file), f.dest, "rw"))
-	}
-	if s.Timezone != "" {
-		list = append(list, bind(filepath.Join(in.Dir, localtimeFile), "/etc/localtime", "ro"))
-	}
-	if s.Init {
-		list = append(list, bind(in.Init, initPath, "ro"))
-	}
-	user := slices.Clone(s.Mounts)
-	slices.SortStableFunc(user, func(a, b container.Mount) int {
-		return strings.Count(filepath.Clean(a.Destination), "/") - strings.Count(filepath.Clean(b.Destination), "/")
-	})
-	for _, m := range user {
+	list := append(kernelMounts(s), files(in)...)
+	places := map[string]bool{}
+	var user []specs.Mount
+	for _, m := range s.Mounts {
 		om, err := userMount(m)
 		if err != nil {
 			return nil, err
 		}
-		list = slices.DeleteFunc(list, func(d specs.Mount) bool { return d.Destination == om.Destination })
-		list = append(list, om)
+		if places[om.Destination] {
+			return nil, fmt.Errorf("mount %s: two mounts at one place: choose one of them", om.Destination)
+		}
+		places[om.Destination] = true
+		user = append(user, om)
 	}
+	list = slices.DeleteFunc(list, func(m specs.Mount) bool {
+		return places[m.Destination] || places["/dev"] && strings.HasPrefix(m.Destination, "/dev/")
+	})
+	list = append(list, user...)
+	slices.SortStableFunc(list, func(a, b specs.Mount) int {
+		return strings.Count(a.Destination, "/") - strings.Count(b.Destination, "/")
+	})
 	return list, nil
+}
+
+// files are those of the host that every container has.
+func files(in *Input) []specs.Mount {
+	list := []specs.Mount{
+		bind(filepath.Join(in.Dir, container.HostsFile), "/etc/hosts", "rw"),
+		bind(filepath.Join(in.Dir, container.HostnameFile), "/etc/hostname", "rw"),
+		bind(filepath.Join(in.Dir, container.ResolvFile), "/etc/resolv.conf", "rw"),
+	}
+	if in.Spec.Timezone != "" {
+		list = append(list, bind(filepath.Join(in.Dir, localtimeFile), "/etc/localtime", "ro"))
+	}
+	if in.Spec.Init {
+		list = append(list, bind(in.Init, initPath, "ro"))
+	}
+	return list
 }
 
 func bind(source, dest, mode string) specs.Mount {
@@ -94,6 +106,9 @@ func userMount(m container.Mount) (specs.Mount, error) {
 	}
 	switch m.Type {
 	case "bind":
+		if !filepath.IsAbs(m.Source) {
+			return specs.Mount{}, fmt.Errorf("mount %s: source %q: must be an absolute path", dest, m.Source)
+		}
 		if _, err := os.Stat(m.Source); err != nil {
 			return specs.Mount{}, fmt.Errorf("mount %s: source %s: %w: create it first", dest, m.Source, unwrapPath(err))
 		}

@@ -3,10 +3,11 @@ package bundle
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -14,44 +15,48 @@ import (
 )
 
 // Tree reads files of a root file system that is not mounted: overlay layers,
-// topmost first, or the one directory of --rootfs.
+// topmost first, or the one directory of --rootfs. What lies in it is not
+// trusted, and a running container may change it meanwhile.
 type Tree []string
 
-const maxLinks = 40 // as the kernel's, path_resolution(7)
+const (
+	maxLinks = 40 // as the kernel's, path_resolution(7)
+	maxSize  = 16 << 20
+)
 
 // ReadFile returns the contents of a regular file as a process in the
 // container would read it; fs.ErrNotExist where there is none.
 func (t Tree) ReadFile(name string) ([]byte, error) {
-	file, err := t.resolve(name)
+	at, err := t.resolve(name)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	defer at.Close()
+	st, err := at.Stat()
 	if err != nil {
 		return nil, err
 	}
-	// O_NONBLOCK: a hostile layer may hold a FIFO under this name.
-	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	// Looked at before it is opened: to open a device may have effects, to
+	// open a FIFO may take for ever.
+	if !st.Mode().IsRegular() || st.Size() > maxSize {
+		return nil, fmt.Errorf("%s: no regular file of a sane size", name)
+	}
+	f, err := os.Open(procPath(at))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() || st.Size() > 16<<20 {
-		return nil, fmt.Errorf("%s: no regular file of a sane size", name)
-	}
-	data := make([]byte, st.Size())
-	n, err := f.ReadAt(data, 0)
-	if err != nil && n < len(data) {
-		return nil, err
-	}
-	return data, nil
+	return io.ReadAll(io.LimitReader(f, maxSize))
 }
 
-// resolve walks name component by component and returns where it lies on the
-// host. Links are followed inside the tree only.
-func (t Tree) resolve(name string) (string, error) {
+// procPath is a path by which a file that was opened with O_PATH is opened again.
+func procPath(f *os.File) string { return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())) }
+
+// resolve walks name component by component and returns what it leads to,
+// opened with O_PATH. Links are followed inside the tree only.
+func (t Tree) resolve(name string) (*os.File, error) {
 	todo := strings.Split(path.Clean("/"+name), "/")[1:]
-	at := "/" // resolved so far, inside the tree
+	at := "/" // resolved so far, inside the tree; no component is a link
 	for links := 0; len(todo) > 0; {
 		part := todo[0]
 		todo = todo[1:]
@@ -63,64 +68,118 @@ func (t Tree) resolve(name string) (string, error) {
 			continue
 		}
 		next := path.Join(at, part)
-		host, st, err := t.lookup(next)
+		f, target, err := t.lookup(next)
 		if err != nil {
-			return "", &fs.PathError{Op: "open", Path: name, Err: err}
+			return nil, err
 		}
-		if st.Mode()&fs.ModeSymlink == 0 {
+		if target == "" {
 			at = next
 			if len(todo) == 0 {
-				return host, nil
+				return f, nil
 			}
+			f.Close()
 			continue
 		}
+		f.Close()
 		if links++; links > maxLinks {
-			return "", &fs.PathError{Op: "open", Path: name, Err: syscall.ELOOP}
-		}
-		target, err := os.Readlink(host)
-		if err != nil {
-			return "", err
+			return nil, syscall.ELOOP
 		}
 		if path.IsAbs(target) {
 			at = "/"
 		}
 		todo = append(strings.Split(target, "/"), todo...)
 	}
-	return "", &fs.PathError{Op: "open", Path: name, Err: syscall.EISDIR}
+	return nil, syscall.EISDIR
 }
 
-// lookup finds the topmost layer that has the path, none of whose parents is
-// hidden by a whiteout or an opaque directory above it. No component of p but
-// the last may be a symbolic link: resolve sees to it.
-func (t Tree) lookup(p string) (string, fs.FileInfo, error) {
+// lookup opens what p is in the topmost layer that has it and returns, of a
+// symbolic link, its target.
+func (t Tree) lookup(p string) (f *os.File, target string, err error) {
 	for _, layer := range t {
-		host := filepath.Join(layer, p)
-		st, err := os.Lstat(host)
+		f, err := openBeneath(layer, p)
 		if err == nil {
-			if whiteout(st) {
-				return "", nil, fs.ErrNotExist
-			}
-			return host, st, nil
+			return entry(f)
 		}
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
-			return "", nil, err
+		switch {
+		case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
+			// This layer has a file, a link or a whiteout where the layers
+			// below it may have a directory: it hides that.
+			return nil, "", fs.ErrNotExist
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, "", err
 		}
-		if hidden(layer, p) {
+		if hides(layer, p) {
 			break
 		}
 	}
-	return "", nil, fs.ErrNotExist
+	return nil, "", fs.ErrNotExist
 }
 
-// hidden says whether layer hides what the layers below it have at p.
-func hidden(layer, p string) bool {
-	for dir := path.Dir(p); dir != "/"; dir = path.Dir(dir) {
-		host := filepath.Join(layer, dir)
-		st, err := os.Lstat(host)
-		if err != nil {
-			continue
+// entry says what a name stands for.
+func entry(f *os.File) (_ *os.File, target string, err error) {
+	st, err := f.Stat()
+	switch {
+	case err != nil:
+	case whiteout(st):
+		err = fs.ErrNotExist
+	case st.Mode()&fs.ModeSymlink != 0:
+		if target, err = readLink(f); err == nil && target == "" {
+			err = fs.ErrNotExist
 		}
-		if !st.IsDir() || opaque(host) {
+	}
+	if err != nil {
+		f.Close()
+		return nil, "", err
+	}
+	return f, target, nil
+}
+
+func readLink(f *os.File) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(int(f.Fd()), "", buf)
+	return string(buf[:max(n, 0)]), err
+}
+
+// openTries bounds how often a path is walked whose directories are being
+// renamed: openat2(2) says EAGAIN then.
+const openTries = 100
+
+// openBeneath opens p below dir with O_PATH. ELOOP where a component of p but
+// the last is a symbolic link. openat2: since Linux 5.6.
+func openBeneath(dir, p string) (*os.File, error) {
+	root, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	how := &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	}
+	for range openTries {
+		var fd int
+		fd, err = unix.Openat2(int(root.Fd()), strings.TrimPrefix(p, "/"), how)
+		if err == nil {
+			return os.NewFile(uintptr(fd), p), nil
+		}
+		if err != unix.EAGAIN && err != unix.EINTR {
+			break
+		}
+	}
+	return nil, err
+}
+
+// hides says whether layer has a directory on the way to p that is opaque: the
+// layers below it do not show there.
+func hides(layer, p string) bool {
+	for dir := path.Dir(p); dir != "/"; dir = path.Dir(dir) {
+		f, err := openBeneath(layer, dir)
+		if err != nil {
+			continue // not in this layer
+		}
+		is := opaque(f)
+		f.Close()
+		if is {
 			return true
 		}
 	}
@@ -133,10 +192,10 @@ func whiteout(st fs.FileInfo) bool {
 	return ok && st.Mode()&fs.ModeCharDevice != 0 && sys.Rdev == 0
 }
 
-func opaque(dir string) bool {
+func opaque(dir *os.File) bool {
 	for _, attr := range []string{"trusted.overlay.opaque", "user.overlay.opaque"} {
 		var v [1]byte
-		if n, err := unix.Lgetxattr(dir, attr, v[:]); err == nil && n == 1 && v[0] == 'y' {
+		if n, err := unix.Getxattr(procPath(dir), attr, v[:]); err == nil && n == 1 && v[0] == 'y' {
 			return true
 		}
 	}

@@ -28,9 +28,9 @@ func decimal(s string) bool {
 	return true
 }
 
-// MaxName keeps berth-NAME.service and container@NAME.service below the 255
-// bytes that systemd allows a unit's name and a file system a file's.
-const MaxName = 200
+// MaxName keeps the control socket of container@NAME, /run/berth/ctl@/NAME,
+// within the 107 bytes that the address of a socket may have (unix(7)).
+const MaxName = 90
 
 // CheckName says whether a container may be called name: [a-zA-Z0-9][a-zA-Z0-9_.-]*.
 // Every such name is a valid part of a unit name without escaping, and none

@@ -107,6 +107,12 @@ func ownSettings(r *container.Record) *unit.Spec {
 			"OBJECT_SYSTEMD_UNIT=" + TemplateName(r.Name),
 		}},
 	}
+	if r.Log.Driver == "journald" {
+		// No line is dropped for being one of many. An interval of 0 would
+		// be the way to say so, but systemd 252 does not pass that on.
+		interval, burst := time.Microsecond, uint32(1e9)
+		s.Exec.LogRateLimitInterval, s.Exec.LogRateLimitBurst = &interval, &burst
+	}
 	s.Resources.Slice = r.Spec.Slice
 	if s.Resources.Slice == "" {
 		s.Resources.Slice = defaultSlice

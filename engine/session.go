@@ -39,7 +39,8 @@ type Session struct {
 	record *container.Record
 	opts   AttachOptions
 	isExec bool
-	pidfd  int // of an exec'd process, -1 for none
+	pidfd  int             // of an exec'd process, -1 for none; guarded by mu once follow runs
+	before *container.Exit // the exit record when the session began; nil: none
 
 	stdout, stderr *output
 	done           chan struct{} // closed when exit and err are set
@@ -178,6 +179,7 @@ func attach(ctx context.Context, h *Host, r *container.Record, c *wire.Client, a
 func newSession(h *Host, r *container.Record, a *AttachOptions) *Session {
 	s := &Session{h: h, record: r, opts: *a, done: make(chan struct{}), pidfd: -1}
 	s.moved.L = &s.mu
+	s.before, _ = h.Containers.Exit(r.ID) // one that cannot be read will say so later
 	if a.Stdout {
 		s.stdout = &output{s: s}
 		s.Stdout = s.stdout
@@ -192,8 +194,12 @@ func newSession(h *Host, r *container.Record, a *AttachOptions) *Session {
 // connect attaches over c, with new pipes that go on where the old ones ended.
 func (s *Session) connect(ctx context.Context, c *wire.Client) (_ *wire.Session, err error) {
 	s.mu.Lock()
-	again := s.c != nil
+	again, ended := s.c != nil, s.ended
+	s.c = c // Close ends the call below
 	s.mu.Unlock()
+	if ended {
+		return nil, os.ErrClosed
+	}
 	o := wire.AttachOptions{Stdin: s.opts.Stdin && !again, StdinOnce: s.opts.StdinOnce}
 	var readers [2]*os.File
 	for i, out := range []*output{s.stdout, s.stderr} {
@@ -220,15 +226,22 @@ func (s *Session) connect(ctx context.Context, c *wire.Client) (_ *wire.Session,
 		}
 	}
 	w, err := c.Attach(ctx, o)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil && s.ended {
+		err = os.ErrClosed // Close has closed what it knew of
+		if w.Input != nil {
+			w.Input.Close()
+		}
+	}
 	if err != nil {
 		for _, r := range readers {
-			r.Close()
+			if r != nil {
+				r.Close()
+			}
 		}
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.c = c
 	for i, out := range []*output{s.stdout, s.stderr} {
 		if out == nil {
 			continue
@@ -264,7 +277,11 @@ func (s *Session) follow(w *wire.Session) {
 			return
 		}
 		if w, err = s.reattach(ctx); err != nil {
-			s.exit, s.err = lastExit(s.h, s.record, err)
+			if s.closed() {
+				s.err = err
+			} else {
+				s.exit, s.err = s.lastExit(err)
+			}
 			return
 		}
 	}
@@ -303,6 +320,16 @@ func lastExit(h *Host, r *container.Record, cause error) (*container.Exit, error
 		return nil, fmt.Errorf("container %s: its exit status is not known: %w", r.Name, cause)
 	}
 	return exit, nil
+}
+
+// lastExit is that of the session's own run: a record that was there before is
+// another run's.
+func (s *Session) lastExit(cause error) (*container.Exit, error) {
+	exit, err := lastExit(s.h, s.record, cause)
+	if err == nil && s.before != nil && exit.Invocation == s.before.Invocation && exit.Finished.Equal(s.before.Finished) {
+		return nil, fmt.Errorf("container %s: its exit status is not known: %w", s.record.Name, cause)
+	}
+	return exit, err
 }
 
 func exitOf(e wire.Exit) *container.Exit {
@@ -346,6 +373,10 @@ func (s *Session) Close() error {
 		}
 	}
 	c := s.c
+	if s.pidfd >= 0 {
+		unix.Close(s.pidfd)
+		s.pidfd = -1
+	}
 	s.mu.Unlock()
 	for _, f := range files {
 		if f != nil {
@@ -408,6 +439,8 @@ func setSize(f *os.File, cols, rows uint16) error {
 // Signal sends a signal to the process.
 func (s *Session) Signal(ctx context.Context, sig syscall.Signal) error {
 	if s.isExec {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		return signalExec(s.pidfd, sig)
 	}
 	return Kill(ctx, s.h, s.record.ID, sig)

@@ -191,11 +191,15 @@ func (m *machine) startQemu(hw hardware, vmlinuz, initrd string, drives []string
 
 // accelerator is emulation unless BERTH_VM_ACCEL asks for another, as kvm: that there is a /dev/kvm does not mean that
 // a guest gets anywhere with it, on a machine that is itself a guest.
+//
+// All of the guest's CPUs in one thread: with a thread each, qemu 7.2 now and then runs half of an instruction that another
+// CPU is patching (static keys, as when a clock turns out unstable), and the guest's kernel dies. It costs little, for
+// booting is hardly parallel.
 func accelerator() string {
 	if a := os.Getenv("BERTH_VM_ACCEL"); a != "" {
 		return a
 	}
-	return "tcg,thread=multi"
+	return "tcg,thread=single"
 }
 
 // waitUp waits for sshd, then for systemd.

@@ -5,8 +5,8 @@
 //
 // What can be compared takes turns: in every round each contender runs once, and each round begins with the next one,
 // so that whatever else the machine does meets all of them. A figure is the median of the rounds, beside it the least,
-// the greatest, and the CPU time that the whole box used meanwhile, daemons and systemd included: an engine that has a
-// daemon do the work does not get it for free.
+// the greatest, and the CPU time that the whole box used until it was quiet again, daemons and systemd included: work
+// that a daemon does, or that is left for later, is not free. The next turn begins when it is done.
 //
 // All engines keep their images and containers on the same file system, run the same image, pulled from the same
 // registry, and have their packages' default settings, but for what a row says.

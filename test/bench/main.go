@@ -44,7 +44,7 @@ type effort struct {
 }
 
 var (
-	full  = effort{rounds: 20, crowd: 100, pulls: 5, lines: 1_000_000, journal: 1_000_000, limit: 6 * time.Minute}
+	full  = effort{rounds: 20, crowd: 100, pulls: 3, lines: 1_000_000, journal: 250_000, limit: 6 * time.Minute}
 	quick = effort{rounds: 7, crowd: 40, pulls: 1, lines: 200_000, journal: 50_000, limit: time.Minute}
 )
 

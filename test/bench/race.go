@@ -69,11 +69,27 @@ func turn(ctx context.Context, c contender, round int) (s sample, err error) {
 	err = c.do(round)
 	s.Wall = ms(time.Since(begun))
 	s.Client = ms(childrenCPU() - client)
+	settle()
 	s.CPU = ms(boxCPU() - cpu)
 	if c.after != nil {
 		err = errors.Join(err, c.after(round))
 	}
 	return s, err
+}
+
+// settle waits until what a turn has left to do in the background is done: it is this turn's CPU time, and none of the
+// next contender's wait.
+func settle() {
+	const step, idle = 10 * time.Millisecond, time.Millisecond
+	last := boxCPU()
+	for range 30 {
+		time.Sleep(step)
+		now := boxCPU()
+		if now-last < idle {
+			return
+		}
+		last = now
+	}
 }
 
 // each is a contender that is one command.

@@ -142,6 +142,10 @@ func (st *stack) take(ctx context.Context, i int, f *os.File, stored bool, src s
 				s.discard(in.root)
 			}
 		}()
+		// The container's "/", which few layers have an entry for, is for every user.
+		if err := in.root.Chmod(0o755); err != nil {
+			return s.diskError(err)
+		}
 	}
 	have, err := f.Seek(0, io.SeekEnd)
 	if err == nil && have > l.Size {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -40,6 +41,23 @@ func (s *Store) Hold(id string) (*Lock, error) {
 // Lock takes container id for a verb that changes or removes it. ErrInUse
 // while a shim or another such verb holds it.
 func (s *Store) Lock(id string) (*Lock, error) { return s.lock(id, tryExclusive) }
+
+// Supervise makes the caller the one shim of container id. ErrInUse where
+// another one lives: the container runs, perhaps by the other door.
+func (s *Store) Supervise(id string) (*Lock, error) {
+	f, err := os.OpenFile(filepath.Join(s.Dir(id), ShimLockFile), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock container %s: %w", id, err)
+	}
+	if err := syscall.Flock(int(f.Fd()), tryExclusive); err != nil {
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = ErrInUse
+		}
+		return nil, fmt.Errorf("lock container %s: %w", id, err)
+	}
+	return &Lock{f}, nil
+}
 
 // HoldRun takes the shared lock on the directory of the current run, under
 // which a client connects to the control socket. ErrNotExist where there is no

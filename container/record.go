@@ -68,6 +68,7 @@ const (
 	HostnameFile = "hostname"
 	HostsFile    = "hosts"
 	ResolvFile   = "resolv.conf"
+	ShimLockFile = "shim.lock" // held by the one shim that supervises the container
 )
 
 // Files in a container's run directory below /run. It is the OCI bundle too:

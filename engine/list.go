@@ -20,7 +20,10 @@ type Summary struct {
 // List returns every container, oldest first. Where a record cannot be read
 // the others come all the same, with an error that says which one it is.
 func List(ctx context.Context, h *Host) ([]Summary, error) {
+	// What killed clients left costs nothing to look for here.
+	swept := h.Containers.Sweep()
 	records, damaged := h.Containers.List()
+	damaged = errors.Join(damaged, swept)
 	if len(records) == 0 {
 		return nil, damaged
 	}
@@ -29,6 +32,7 @@ func List(ctx context.Context, h *Host) ([]Summary, error) {
 		return nil, err
 	}
 	units, err := loadedUnits(ctx, conn, unitPatterns...)
+	h.Close() // who follows logs or waits for an end does so without systemd
 	if err != nil {
 		return nil, err
 	}

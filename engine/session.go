@@ -14,7 +14,6 @@ import (
 
 	"github.com/berthrun/berth/container"
 	"github.com/berthrun/berth/shim/wire"
-	"github.com/berthrun/berth/unit"
 )
 
 // AttachOptions say which streams of a container a client wants.
@@ -135,26 +134,39 @@ func dialRun(ctx context.Context, h *Host, r *container.Record, path string) (*w
 
 // attachStarting attaches to a container whose unit is being started: its
 // control socket comes first.
-func attachStarting(ctx context.Context, h *Host, r *container.Record, a *AttachOptions, job *unit.Job) (*Session, error) {
+func attachStarting(ctx context.Context, h *Host, r *container.Record, a *AttachOptions, w *startWatch) (*Session, error) {
 	path := h.Containers.Control(r.ID)
+	deadline := time.Now().Add(unitLook)
 	for {
 		c, err := wire.Dial(ctx, path)
-		switch {
-		case err == nil:
-			s, err := attach(ctx, h, r, c, a)
-			if !errors.Is(err, wire.ErrGone) {
-				return s, err
+		if err == nil {
+			var s *Session
+			if s, err = attach(ctx, h, r, c, a); err == nil {
+				return s, nil
 			}
-			// The start failed, or its shim was killed: the job tells which.
+		}
+		switch {
+		case errors.Is(err, wire.ErrGone):
+			// The start failed, or its shim was killed and comes back: with it
+			// the container may be running by now.
+			if werr := waitStarted(ctx, h, r, w); werr != nil {
+				return nil, startFailure(ctx, h, r, nil, werr)
+			}
+			return Attach(ctx, h, r.ID, *a)
 		case !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ECONNREFUSED):
 			return nil, err
+		case time.Now().After(deadline):
+			p, werr := where(ctx, h, r)
+			h.Close()
+			if werr != nil {
+				return nil, werr
+			}
+			if p.status.Active == "" {
+				return nil, startFailure(ctx, h, r, nil, errNoStart)
+			}
+			deadline = time.Now().Add(unitLook) // a busy machine
 		}
 		select {
-		case <-job.Done():
-			if err := job.Wait(ctx); err != nil {
-				return nil, startFailure(ctx, h, r, nil, err)
-			}
-			return nil, fmt.Errorf("attach to container %s: %w", r.Name, err)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-time.After(200 * time.Microsecond):

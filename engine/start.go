@@ -56,60 +56,106 @@ func Start(ctx context.Context, h *Host, name string, a *AttachOptions) (*Sessio
 	if err != nil {
 		return nil, err
 	}
+	// One that runs is started already, by whichever door.
+	if started, err := h.Containers.Started(r.ID); err != nil {
+		return nil, err
+	} else if started != nil {
+		p, err := where(ctx, h, r)
+		if err != nil {
+			return nil, err
+		}
+		if p.state() == container.Running {
+			if a == nil {
+				return nil, nil
+			}
+			return Attach(ctx, h, r.ID, *a)
+		}
+	}
 	return start(ctx, h, r, a)
 }
 
-// start leaves no connection to systemd behind: each open one is sent every
-// signal of every unit, and with fifty of them each start takes forty
-// milliseconds more.
-func start(ctx context.Context, h *Host, r *container.Record, a *AttachOptions) (*Session, error) {
+// start lets systemd go as soon as it has taken the job, and sees by the run's
+// directory how that ends.
+func start(ctx context.Context, h *Host, r *container.Record, a *AttachOptions) (_ *Session, err error) {
 	conn, err := h.Units(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer h.Close()
-	if err := h.mark(r, a); err != nil {
-		return nil, err
-	}
-	job, err := startUnit(ctx, h, conn, r)
+	w, err := h.announce(r, a != nil)
 	if err != nil {
-		h.unmark(r)
 		return nil, err
 	}
+	defer w.Close()
+	if err := startUnit(ctx, h, conn, r); err != nil {
+		h.unannounce(r)
+		return nil, err
+	}
+	h.Close()
 	var s *Session
 	if a != nil {
-		if s, err = attachStarting(ctx, h, r, a, job); err != nil {
+		if s, err = attachStarting(ctx, h, r, a, w); err != nil {
 			return nil, err
 		}
 	}
-	if err := job.Wait(ctx); err != nil {
+	if err := waitStarted(ctx, h, r, w); err != nil {
 		return nil, startFailure(ctx, h, r, s, err)
 	}
 	return s, nil
 }
 
-// mark makes the directory of the run and leaves word there that a client
+// announce makes the directory of the run, and leaves word there if a client
 // will attach before the container may begin.
-func (h *Host) mark(r *container.Record, a *AttachOptions) error {
-	if a == nil {
-		return nil
-	}
+func (h *Host) announce(r *container.Record, attach bool) (*startWatch, error) {
 	dir := h.Containers.RunDir(r.ID)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("start container %s: %w", r.Name, err)
+		return nil, fmt.Errorf("start container %s: %w", r.Name, err)
+	}
+	w, err := watchStart(dir)
+	if err != nil {
+		return nil, fmt.Errorf("start container %s: %w", r.Name, err)
+	}
+	if !attach {
+		return w, nil
 	}
 	if err := os.WriteFile(filepath.Join(dir, container.AttachFile), nil, 0o600); err != nil {
-		return fmt.Errorf("start container %s: %w", r.Name, err)
+		w.Close()
+		return nil, fmt.Errorf("start container %s: %w", r.Name, err)
 	}
-	return nil
+	return w, nil
 }
 
-// unmark takes mark back where no unit was started. Of a run that goes on it
-// removes nothing but the word.
-func (h *Host) unmark(r *container.Record) {
+// unannounce takes announce back where no unit was started. Of a run that goes
+// on it removes nothing but the word.
+func (h *Host) unannounce(r *container.Record) {
 	dir := h.Containers.RunDir(r.ID)
 	_ = os.Remove(filepath.Join(dir, container.AttachFile))
 	_ = os.Remove(dir)
+}
+
+// unitLook is how often a start that takes its time is looked at through
+// systemd: a unit whose shim could not even be executed leaves no word.
+const unitLook = 2 * time.Second
+
+// waitStarted waits until the container runs, however long hooks and volumes
+// take.
+func waitStarted(ctx context.Context, h *Host, r *container.Record, w *startWatch) error {
+	for {
+		err := w.wait(ctx, unitLook)
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		p, err := where(ctx, h, r)
+		h.Close()
+		switch {
+		case err != nil:
+			return err
+		case p.started != nil:
+			return nil
+		case p.status.Active == "":
+			return errNoStart
+		}
+	}
 }
 
 // nameWait bounds how long a start waits for the last run's unit to be
@@ -118,36 +164,40 @@ const nameWait = 10 * time.Second
 
 // startUnit asks systemd to start the container's transient unit. The unit of
 // the run before may not be gone yet: that is waited for.
-func startUnit(ctx context.Context, h *Host, conn *unit.Conn, r *container.Record) (*unit.Job, error) {
+func startUnit(ctx context.Context, h *Host, conn *unit.Conn, r *container.Record) error {
 	version, err := conn.Version(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	spec := transient(h, r, version)
 	for tries := 0; ; tries++ {
-		job, err := conn.StartTransient(ctx, spec)
+		_, err := conn.StartTransient(ctx, spec)
 		if !errors.Is(err, unit.ErrExists) || tries == 3 {
-			return job, err
+			return err
 		}
 		st, err := conn.Status(ctx, spec.Name)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if st.Active() {
-			return nil, fmt.Errorf("start container %s: %w: it runs as %s", r.Name, container.ErrInUse, spec.Name)
+			return fmt.Errorf("start container %s: %w: it runs as %s", r.Name, container.ErrInUse, spec.Name)
+		}
+		// A process left in the unit's cgroup would keep the name taken.
+		if err := sweep(h, r); err != nil {
+			return err
 		}
 		wait, cancel := context.WithTimeout(ctx, nameWait)
 		err = conn.WaitGone(wait, spec.Name, socketName(spec.Name))
 		cancel()
 		if err != nil {
-			return nil, fmt.Errorf("start container %s: its last run has not ended: %w", r.Name, err)
+			return fmt.Errorf("start container %s: its last run has not ended: %w", r.Name, err)
 		}
 	}
 }
 
-// startFailure finds out why the unit's job failed: the shim told its client,
-// if there was one, and left it in the exit record, if there still is one.
-func startFailure(ctx context.Context, h *Host, r *container.Record, s *Session, jobErr error) error {
+// startFailure finds out why the container did not start: the shim told its
+// client, if there was one, and left it in the exit record, if there still is one.
+func startFailure(ctx context.Context, h *Host, r *container.Record, s *Session, cause error) error {
 	exit, err := h.Containers.Exit(r.ID)
 	if s != nil {
 		defer s.Close()
@@ -162,9 +212,5 @@ func startFailure(ctx context.Context, h *Host, r *container.Record, s *Session,
 		}
 		return &StartError{Code: code, Name: r.Name, Err: fmt.Errorf("start container %s: %s", r.Name, exit.Error)}
 	}
-	var ue *unit.Error
-	if errors.As(jobErr, &ue) && ue.Result == unit.JobFailed {
-		return fmt.Errorf("start container %s: %w: see `journalctl -u %s`", r.Name, jobErr, UnitName(r.Name))
-	}
-	return fmt.Errorf("start container %s: %w", r.Name, jobErr)
+	return fmt.Errorf("start container %s: %w: see `journalctl -u %s`", r.Name, cause, UnitName(r.Name))
 }

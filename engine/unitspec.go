@@ -85,7 +85,9 @@ func supervised(r *container.Record, version int) *unit.Spec {
 	if unit.RestartDirect.In(version) {
 		s.Service.RestartMode = "direct"
 	}
-	s.Service.RestartSec = &now
+	if s.Service.RestartSec == nil {
+		s.Service.RestartSec = &now
+	}
 	s.Service.FileDescriptorStoreMax = storeMax
 	s.Service.TimeoutStart = &start // hooks and volumes may take their time
 	s.Service.OOMPolicy = "continue"
@@ -106,6 +108,12 @@ func ownSettings(r *container.Record) *unit.Spec {
 			"OBJECT_SYSTEMD_UNIT=" + UnitName(r.Name),
 			"OBJECT_SYSTEMD_UNIT=" + TemplateName(r.Name),
 		}},
+	}
+	if s.Service.Restart != onAbnormal {
+		// A container that fails at once is not started without a pause, at
+		// the price of one for a killed shim.
+		pause := 100 * time.Millisecond
+		s.Service.RestartSec = &pause
 	}
 	if r.Log.Driver == "journald" {
 		// No line is dropped for being one of many. An interval of 0 would
@@ -141,8 +149,10 @@ func restart(p container.RestartPolicy) string {
 	case "always", "unless-stopped":
 		return "always"
 	}
-	return "on-abnormal"
+	return onAbnormal
 }
+
+const onAbnormal = "on-abnormal"
 
 // limits are the unit's resources. The shim lives in the same unit: its few
 // threads are added where a container could be starved by them.

@@ -48,7 +48,8 @@ type shim struct {
 	sd    notify.Manager
 	kids  *reaper
 	oci   *ociRuntime
-	lock  *container.Lock
+	lock  *container.Lock // the container stays
+	sole  *container.Lock // and has no other supervisor
 
 	stdin   *os.File // write end, or nil
 	pty     *os.File // master, or nil
@@ -129,6 +130,9 @@ func (s *shim) prepare(nameOrID string, in *notify.Inherited) error {
 	}
 	if s.lock, err = s.store.Hold(s.rec.ID); err != nil {
 		return err
+	}
+	if s.sole, err = s.store.Supervise(s.rec.ID); err != nil {
+		return fmt.Errorf("container %s runs already, in another unit: %w", s.rec.Name, err)
 	}
 	s.dir = s.store.RunDir(s.rec.ID)
 	if s.unit, err = ownUnit(); err != nil {

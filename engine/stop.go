@@ -49,8 +49,19 @@ func stop(ctx context.Context, h *Host, r *container.Record, timeout *time.Durat
 	if err := job.Wait(ctx); err != nil {
 		return fmt.Errorf("stop container %s: %w", r.Name, err)
 	}
-	return sweep(h, r)
+	if err := sweep(h, r); err != nil {
+		return err
+	}
+	// The socket goes after the service. A unit that stays loaded, because
+	// somebody refers to it, is no failure of the stop.
+	gone, cancel := context.WithTimeout(ctx, goneTime)
+	defer cancel()
+	_ = conn.WaitGone(gone, p.unit, socketName(p.unit))
+	return nil
 }
+
+// goneTime bounds the wait for systemd to forget the units of a run.
+const goneTime = 3 * time.Second
 
 // sweep ends what a run left whose shim was killed and never came back.
 func sweep(h *Host, r *container.Record) error {

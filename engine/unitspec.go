@@ -38,6 +38,7 @@ func transient(h *Host, r *container.Record, version int) *unit.Spec {
 	s := supervised(r, version)
 	name := UnitName(r.Name)
 	s.Name = name
+	s.Description = description(r)
 	shim := []string{h.libexec("berth-shim"), "--root", h.Containers.Root(), "--run", h.Containers.Run()}
 	s.Service.ExecStart = []unit.Command{{Argv: append(slices.Clone(shim), r.ID)}}
 	s.Dependencies.Wants = []string{socketName(name)}
@@ -99,10 +100,9 @@ func supervised(r *container.Record, version int) *unit.Spec {
 func ownSettings(r *container.Record) *unit.Spec {
 	stop := r.StopTimeout + stopGrace
 	s := &unit.Spec{
-		Name:        TemplateName(r.Name),
-		Description: description(r),
-		Resources:   limits(&r.Spec.Resources),
-		Service:     unit.Service{Restart: restart(r.Restart), TimeoutStop: &stop},
+		Name:      TemplateName(r.Name),
+		Resources: limits(&r.Spec.Resources),
+		Service:   unit.Service{Restart: restart(r.Restart), TimeoutStop: &stop},
 		Exec: unit.Exec{LogExtraFields: []string{
 			// journalctl -u answers by either unit's name, whichever ran.
 			"OBJECT_SYSTEMD_UNIT=" + UnitName(r.Name),
@@ -125,6 +125,7 @@ func ownSettings(r *container.Record) *unit.Spec {
 	if s.Resources.Slice == "" {
 		s.Resources.Slice = defaultSlice
 	}
+	s.Resources.DevicePolicy = "auto"
 	if !r.Spec.Privileged {
 		s.Resources.DevicePolicy = "closed"
 		s.Resources.DeviceAllow = deviceAllow(&r.Spec)
@@ -262,18 +263,42 @@ func writeDropIn(h *Host, r *container.Record) error {
 }
 
 // WriteDropIn writes the settings of r below dir, one of systemd's unit
-// directories.
+// directories. There is none for a container that is as the template is: a new
+// entry in such a directory makes systemd read all of them again at the next
+// start of any unit.
 func WriteDropIn(dir string, r *container.Record) error {
 	text, err := ownSettings(r).DropIn(0)
 	if err != nil {
+		return err
+	}
+	plain, err := ownSettings(plainRecord(r.Name)).DropIn(0)
+	if err != nil || text == plain {
 		return err
 	}
 	dir = filepath.Join(dir, TemplateName(r.Name)+".d")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write drop-in of %s: %w", TemplateName(r.Name), err)
 	}
-	return container.WriteFile(filepath.Join(dir, dropInFile), []byte(text), 0o644, false)
+	return container.WriteFile(filepath.Join(dir, dropInFile), []byte(resetLists+text), 0o644, false)
 }
+
+// resetLists takes back what the template says in lists, which a drop-in would
+// add to.
+const resetLists = "[Service]\nDeviceAllow=\nLogExtraFields=\n\n"
+
+// plainRecord is a container whose settings are those of container@.service.
+func plainRecord(name string) *container.Record {
+	r := &container.Record{Name: name, StopTimeout: defaultStopTimeout, Log: container.LogConfig{Driver: "journald"}}
+	limit := int64(defaultPidsLimit)
+	r.Spec.Resources.PidsLimit = &limit
+	return r
+}
+
+// The defaults of berth.conf, which the template has too.
+const (
+	defaultStopTimeout = 10 * time.Second
+	defaultPidsLimit   = 2048
+)
 
 func removeDropIn(h *Host, name string) error {
 	dir := filepath.Join(dropInDir, TemplateName(name)+".d")

@@ -117,6 +117,15 @@ func (v *server) turnAway() {
 	}
 }
 
+// hangUp lets go of the clients: nothing of the run is left for them.
+func (v *server) hangUp() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for c := range v.clients {
+		_ = c.conn.Close()
+	}
+}
+
 func (v *server) talk(conn *wire.Conn) {
 	c := &client{conn: conn, follows: map[*stream]*follower{}}
 	v.mu.Lock()

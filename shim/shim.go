@@ -294,10 +294,12 @@ func (s *shim) finish(ws unix.WaitStatus, ok bool) int {
 		s.tell(notify.Status(err.Error()))
 	}
 	s.server.ended(wireExit(e))
+	s.forgetRun()
+	code := s.last(e)
+	s.server.hangUp() // nobody need wait for the runtime to forget it too
 	removed()
 	s.unit.removeLeaf()
-	s.forgetRun()
-	return s.last(e)
+	return code
 }
 
 // writeExit leaves the exit record. A process that was killed after it had

@@ -17,6 +17,19 @@ type values struct {
 	*cli.Context
 	env environment
 	err error
+	set map[string]bool // by IsSet
+}
+
+// IsSet says whether a flag was given. The library's own looks through all
+// flags by regular expressions, each time.
+func (v *values) IsSet(name string) bool {
+	if v.set == nil {
+		v.set = map[string]bool{}
+		for _, n := range v.FlagNames() {
+			v.set[n] = true
+		}
+	}
+	return v.set[name]
 }
 
 func (v *values) fail(name, value string, err error) {

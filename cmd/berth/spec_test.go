@@ -162,7 +162,7 @@ func TestSpecErrors(t *testing.T) {
 		"-v|/:/x|--mount|type=tmpfs,dst=/x/|img": "two mounts at /x",
 		"--log-driver|syslog|img":                `--log-driver "syslog": want journald, k8s-file or none`,
 		"--pull|maybe|img":                       `--pull "maybe": want always, missing, newer or never`,
-		"--name|a@b|img":                         `--name "a@b": want 1 to 200 letters`,
+		"--name|a@b|img":                         `--name "a@b": want 1 to 90 letters`,
 		"--user||img":                            `--user "": want a value`,
 		"--rm|--restart|always|img":              "--rm and --restart=always exclude each other",
 		"--hostname|a|--uts|host|img":            "--hostname and --uts=host exclude each other",

@@ -31,7 +31,7 @@ func Remove(ctx context.Context, h *Host, name string, o RemoveOptions) (string,
 	if err := stop(ctx, h, r, o.Timeout); err != nil {
 		return "", err
 	}
-	lock, err := lockEnding(ctx, h, r)
+	lock, err := retryInUse(ctx, func() (*container.Lock, error) { return h.Containers.Lock(r.ID) })
 	if errors.Is(err, container.ErrNotExist) {
 		return r.ID, nil // --rm: the shim was first
 	}
@@ -52,12 +52,13 @@ func Remove(ctx context.Context, h *Host, name string, o RemoveOptions) (string,
 // last act of its shim.
 const endWait = 5 * time.Second
 
-// lockEnding takes a container whose shim may just be ending.
-func lockEnding(ctx context.Context, h *Host, r *container.Record) (*container.Lock, error) {
+// retryInUse takes a lock that a shim, a sweep or another verb is about to let
+// go of.
+func retryInUse(ctx context.Context, take func() (*container.Lock, error)) (*container.Lock, error) {
 	ctx, cancel := context.WithTimeout(ctx, endWait)
 	defer cancel()
 	for {
-		lock, err := h.Containers.Lock(r.ID)
+		lock, err := take()
 		if !errors.Is(err, container.ErrInUse) {
 			return lock, err
 		}

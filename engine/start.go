@@ -71,6 +71,12 @@ func Start(ctx context.Context, h *Host, name string, a *AttachOptions) (*Sessio
 			return Attach(ctx, h, r.ID, *a)
 		}
 	}
+	// Held, the container is not swept after its last run while this one begins.
+	lock, err := retryInUse(ctx, func() (*container.Lock, error) { return h.Containers.Hold(r.ID) })
+	if err != nil {
+		return nil, fmt.Errorf("start container %s: %w", r.Name, err)
+	}
+	defer lock.Close()
 	return start(ctx, h, r, a)
 }
 

@@ -88,7 +88,7 @@ func Restart(ctx context.Context, h *Host, name string, timeout *time.Duration) 
 	if p.unit == TemplateName(r.Name) && p.status.Active != "" {
 		return startTemplate(ctx, h, r)
 	}
-	_, err = start(ctx, h, r, nil)
+	_, err = Start(ctx, h, r.ID, nil)
 	return err
 }
 

@@ -31,6 +31,9 @@ func Remove(ctx context.Context, h *Host, name string, o RemoveOptions) (string,
 	if err := stop(ctx, h, r, o.Timeout); err != nil {
 		return "", err
 	}
+	if err := awaitGone(ctx, h, UnitName(r.Name), TemplateName(r.Name)); err != nil {
+		return "", err
+	}
 	lock, err := retryInUse(ctx, func() (*container.Lock, error) { return h.Containers.Lock(r.ID) })
 	if errors.Is(err, container.ErrNotExist) {
 		return r.ID, nil // --rm: the shim was first

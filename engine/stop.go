@@ -52,16 +52,29 @@ func stop(ctx context.Context, h *Host, r *container.Record, timeout *time.Durat
 	if err := sweep(h, r); err != nil {
 		return err
 	}
-	// The socket goes after the service. A unit that stays loaded, because
-	// somebody refers to it, is no failure of the stop.
-	gone, cancel := context.WithTimeout(ctx, goneTime)
-	defer cancel()
-	_ = conn.WaitGone(gone, p.unit, socketName(p.unit))
-	return nil
+	return awaitGone(ctx, h, p.unit)
 }
 
 // goneTime bounds the wait for systemd to forget the units of a run.
 const goneTime = 3 * time.Second
+
+// awaitGone waits until services and their sockets, which go last, are
+// forgotten. Units that stay loaded because somebody refers to them are no
+// failure.
+func awaitGone(ctx context.Context, h *Host, services ...string) error {
+	conn, err := h.Units(ctx)
+	if err != nil {
+		return err
+	}
+	names := make([]string, 0, 2*len(services))
+	for _, s := range services {
+		names = append(names, s, socketName(s))
+	}
+	ctx, cancel := context.WithTimeout(ctx, goneTime)
+	defer cancel()
+	_ = conn.WaitGone(ctx, names...)
+	return nil
+}
 
 // sweep ends what a run left whose shim was killed and never came back.
 func sweep(h *Host, r *container.Record) error {

@@ -95,14 +95,15 @@ func startCode(err error) int {
 			return container.ExitBerth
 		}
 	}
-	about := strings.Contains(text, "exec") // execute, executable, execve
+	// execute, executable, execve; crun says what a path is not
+	about := strings.Contains(text, "exec") || strings.Contains(text, "not a regular file")
 	switch {
 	case !about:
 		return container.ExitBerth
 	case strings.Contains(text, "not found"), strings.Contains(text, "no such file"):
 		return container.ExitNotFound
 	case strings.Contains(text, "permission denied"), strings.Contains(text, "not permitted"), strings.Contains(text, "exec format error"),
-		strings.Contains(text, "is a directory"), strings.Contains(text, "not a directory"):
+		strings.Contains(text, "is a directory"), strings.Contains(text, "not a directory"), strings.Contains(text, "not a regular file"):
 		return container.ExitCannotRun
 	}
 	return container.ExitBerth

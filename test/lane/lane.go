@@ -100,8 +100,12 @@ func (l *lane) test(ctx context.Context, env []string, binary string) (counts, e
 	if err != nil {
 		return counts{}, err
 	}
-	// The toolchain's own reader of what tests print.
-	convert := exec.CommandContext(ctx, "go", "tool", "test2json", "-p", strings.TrimSuffix(binary, ".test"))
+	// The toolchain's own reader of what tests print. By its path: killing go tool would leave it behind, and the pipe open.
+	converter, err := exec.CommandContext(ctx, "go", "tool", "-n", "test2json").Output()
+	if err != nil {
+		return counts{}, fmt.Errorf("find test2json: %w", err)
+	}
+	convert := exec.CommandContext(ctx, strings.TrimSpace(string(converter)), "-p", strings.TrimSuffix(binary, ".test"))
 	convert.Stdin, convert.Stderr = tests, os.Stderr
 	events, err := convert.StdoutPipe()
 	if err != nil {

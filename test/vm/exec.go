@@ -8,11 +8,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // sshOptions share one connection among all commands of a VM: an emulated CPU takes a second for the handshake.
@@ -69,7 +72,11 @@ func execVerb(args []string) error {
 	if *tty {
 		flags = []string{"-tt"}
 	}
-	cmd := m.ssh(context.Background(), line(fl.Args()[1:], env), flags...)
+	// A signal that ends this process must not leave ssh behind, which keeps our output open.
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGHUP, unix.SIGTERM)
+	defer stop()
+	cmd := m.ssh(ctx, line(fl.Args()[1:], env), flags...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	return m.status(cmd.Run())
 }

@@ -10,7 +10,6 @@ func main() { os.Exit(run(os.Args)) }
 // run is main with a result, so that deferred work is done before the exit.
 func run(args []string) int {
 	ctx, release := interruptible(context.Background())
-	defer release()
 	a := newApp(stdio{os.Stdin, os.Stdout, os.Stderr})
 	a.release = release
 	err := a.run(ctx, args[1:])

@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,38 +44,58 @@ func interruptible(parent context.Context) (ctx context.Context, release func())
 // signalQueue is what comes in while a process is in the foreground.
 type signalQueue struct {
 	ch   chan os.Signal
+	done chan struct{} // closed by stop
 	once sync.Once
+	rest *time.Timer
 }
+
+// firstSignals are caught from the beginning, the others a moment later: each
+// costs Go's runtime a handshake between threads, all sixty of them more than a
+// short container takes.
+var firstSignals = []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM}
+
+const restDelay = 20 * time.Millisecond
 
 // catchSignals takes every signal that can be caught, except those that stop a
 // background job that touches the terminal: caught, they would come without end.
 func catchSignals() *signalQueue {
-	var list []os.Signal
-	for n := syscall.Signal(1); n <= 64; n++ {
-		switch n {
-		case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGTTIN, syscall.SIGTTOU,
-			32, 33: // the C library's own
-		default:
-			list = append(list, n)
+	q := &signalQueue{ch: make(chan os.Signal, 128), done: make(chan struct{})}
+	signal.Notify(q.ch, firstSignals...)
+	q.rest = time.AfterFunc(restDelay, func() {
+		var list []os.Signal
+		for n := syscall.Signal(1); n <= 64; n++ {
+			switch n {
+			case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGTTIN, syscall.SIGTTOU,
+				32, 33: // the C library's own
+			default:
+				list = append(list, n)
+			}
 		}
-	}
-	q := &signalQueue{ch: make(chan os.Signal, 128)}
-	signal.Notify(q.ch, list...)
+		signal.Notify(q.ch, list...)
+	})
 	return q
 }
 
+// stop ends the handling. The signals stay caught: this process is about to
+// end, and to let go of each is a handshake again.
 func (q *signalQueue) stop() {
 	q.once.Do(func() {
-		signal.Stop(q.ch)
-		close(q.ch) // nothing is sent after Stop has returned
+		q.rest.Stop()
+		close(q.done)
 	})
 }
 
 // handleSignals is the foreground's answer to them: to hand them on, or, where
 // the process has our terminal and with it our ctrl-c, to look after that.
 func (f *foreground) handleSignals(ctx context.Context, q *signalQueue) {
-	for s := range q.ch {
-		sig := s.(syscall.Signal)
+	for {
+		var sig syscall.Signal
+		select {
+		case s := <-q.ch:
+			sig = s.(syscall.Signal)
+		case <-q.done:
+			return
+		}
 		switch {
 		case sig == syscall.SIGCHLD || sig == syscall.SIGURG || sig == syscall.SIGPIPE:
 			// Ours: of no child of the process's, Go's own, and told by write(2).

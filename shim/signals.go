@@ -9,16 +9,18 @@ import (
 )
 
 // Go's runtime registers a signal at the price of two switches between threads,
-// 0.1 ms: those that a start needs come first, the others when the container
-// runs. SIGHUP before that is one more way to be killed.
+// 0.1 ms: those that a start needs come first, with those that would end this
+// process in a way that systemd takes for a clean one (SIGINT, SIGHUP) and those
+// that people send; the others when the container runs. One of these before
+// that kills the shim, and the next one takes over.
 var (
-	ownSignals = []os.Signal{unix.SIGCHLD, unix.SIGTERM}
+	ownSignals = []os.Signal{unix.SIGCHLD, unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGUSR1, unix.SIGUSR2}
 
-	// moreSignals but for SIGINT are handed on to the container's init. SIGRTMIN+0 to +6 are commands to a systemd in the container; the C
-	// library's SIGRTMIN is 34.
+	// moreSignals, and of ownSignals those that are not the shim's own affair,
+	// are handed on to the container's init. SIGRTMIN+0 to +6 are commands to a
+	// systemd in the container; the C library's SIGRTMIN is 34.
 	moreSignals = []os.Signal{
-		unix.SIGINT, unix.SIGHUP, unix.SIGQUIT,
-		unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGCONT, unix.SIGWINCH, unix.SIGPWR,
+		unix.SIGQUIT, unix.SIGALRM, unix.SIGCONT, unix.SIGWINCH, unix.SIGPWR,
 		syscall.Signal(34), syscall.Signal(35), syscall.Signal(36), syscall.Signal(37),
 		syscall.Signal(38), syscall.Signal(39), syscall.Signal(40),
 	}

@@ -76,10 +76,17 @@ const (
 const (
 	StartedFile     = "started.json" // the Started of the current run
 	AttachFile      = "attach"       // present: a client will attach before the start
+	ReadyFile       = "ready"        // FIFO: the client that starts the container hears how that ends
 	StopTimeoutFile = "stop-timeout" // seconds; overrides the record once
 	RootfsDir       = "rootfs"       // mount point, empty for everybody outside the container
 	RuntimeLogFile  = "runtime.log"  // --log of the OCI runtime, JSON lines
 	PidFile         = "pid"
+)
+
+// What is said on the FIFO.
+const (
+	ReadyStarted = 's' // the container runs
+	ReadyFailed  = 'f' // it will not; the exit record says why
 )
 
 // CgroupPlaceholder stands in a stored config.json where the path of the

@@ -136,6 +136,7 @@ func (h *Host) announce(r *container.Record, attach bool) (*startWatch, error) {
 func (h *Host) unannounce(r *container.Record) {
 	dir := h.Containers.RunDir(r.ID)
 	_ = os.Remove(filepath.Join(dir, container.AttachFile))
+	_ = os.Remove(filepath.Join(dir, container.ReadyFile))
 	_ = os.Remove(dir)
 }
 
@@ -217,6 +218,9 @@ func startFailure(ctx context.Context, h *Host, r *container.Record, s *Session,
 			code = *exit.Code
 		}
 		return &StartError{Code: code, Name: r.Name, Err: fmt.Errorf("start container %s: %s", r.Name, exit.Error)}
+	}
+	if p, err := where(ctx, h, r); err == nil && p.running() && p.unit != UnitName(r.Name) {
+		return fmt.Errorf("start container %s: %w: it runs as %s", r.Name, container.ErrInUse, p.unit)
 	}
 	return fmt.Errorf("start container %s: %w: see `journalctl -u %s`", r.Name, cause, UnitName(r.Name))
 }

@@ -156,7 +156,11 @@ func (s *shim) resumeStart(in *notify.Inherited) error {
 	if state.Status == "created" {
 		return s.start()
 	}
-	return s.store.WriteStarted(s.rec.ID, &s.started)
+	if err := s.store.WriteStarted(s.rec.ID, &s.started); err != nil {
+		return err
+	}
+	s.store.TellStart(s.rec.ID, container.ReadyStarted)
+	return nil
 }
 
 // runtimeState is what "state" tells.

@@ -95,6 +95,9 @@ func Run(c Config) (code int, err error) {
 	s.signals = catchSignals(s)
 	if err := s.prepare(c.Container, in); err != nil {
 		s.tell(notify.Status(err.Error()))
+		if s.rec != nil {
+			s.store.TellStart(s.rec.ID, container.ReadyFailed)
+		}
 		return container.ExitBerth, err
 	}
 	defer s.lock.Close()
@@ -410,6 +413,7 @@ func (s *shim) failed(err error) int {
 	_ = s.unit.killLeaf()
 	_ = s.sd.Remove(fdInit)
 	told := s.server.ended(wireExit(e))
+	s.store.TellStart(s.rec.ID, container.ReadyFailed)
 	s.oci.removeLeftovers(s.rec.ID)
 	s.forgetRun()
 	if s.rec.AutoRemove && told {

@@ -115,7 +115,7 @@ func (s *shim) clearRunDir() (attach bool) {
 		switch e.Name() {
 		case container.AttachFile:
 			attach = true
-		case container.StopTimeoutFile:
+		case container.StopTimeoutFile, container.ReadyFile:
 		default:
 			_ = os.RemoveAll(filepath.Join(s.dir, e.Name()))
 		}
@@ -220,7 +220,11 @@ func (s *shim) start() error {
 	if ws := <-done; ws != 0 {
 		return failure("start", logFile, drain(said.r))
 	}
-	return s.store.WriteStarted(s.rec.ID, &s.started)
+	if err := s.store.WriteStarted(s.rec.ID, &s.started); err != nil {
+		return err
+	}
+	s.store.TellStart(s.rec.ID, container.ReadyStarted)
+	return nil
 }
 
 // drain returns what is in a pipe now.

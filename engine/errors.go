@@ -10,6 +10,7 @@ import (
 type StartError struct {
 	Code int    // 125 berth's failure, 126 not executable, 127 not found
 	Name string // of the container
+	Told bool   // the OCI runtime has said so on the process's standard error
 	Err  error
 }
 

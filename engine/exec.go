@@ -52,7 +52,13 @@ func Exec(ctx context.Context, h *Host, name string, e ExecSpec) (*Session, erro
 	w, err := c.Exec(ctx, wire.ExecOptions{Process: process, Terminal: e.TTY, Stdin: e.Stdin, Stdout: e.Stdout, Stderr: e.Stderr, Detach: e.Detach})
 	if err != nil {
 		c.Close()
-		return nil, execError(r, err)
+		err = execError(r, err)
+		var se *StartError
+		if errors.As(err, &se) {
+			// Other runtimes than ours write to it whatever --log says.
+			se.Told = e.Stderr != nil && !e.TTY && filepath.Base(r.Runtime.Path) != "berth-runtime"
+		}
+		return nil, err
 	}
 	s := newSession(h, r, &AttachOptions{})
 	s.isExec, s.TTY, s.c = true, e.TTY, c

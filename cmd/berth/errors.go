@@ -123,6 +123,10 @@ func report(w io.Writer, err error) int {
 	if err == nil || errors.As(err, &s) || errors.Is(err, syscall.EPIPE) {
 		return code
 	}
+	var start *engine.StartError
+	if errors.As(err, &start) && start.Told {
+		return code
+	}
 	var list failures
 	if errors.As(err, &list) {
 		for _, e := range list {

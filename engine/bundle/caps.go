@@ -2,10 +2,10 @@ package bundle
 
 import (
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // defaultCaps is what a container keeps of root's power, as Podman has it:
@@ -83,13 +83,14 @@ func capNames(flag string, in []string) ([]string, error) {
 	return out, nil
 }
 
-// knownCaps are those that this kernel has.
+// knownCaps are those that this kernel has and that root is not denied here, as
+// it is in a container: nobody can hand out more.
 func knownCaps() []string {
-	n := len(allCaps)
-	if data, err := os.ReadFile("/proc/sys/kernel/cap_last_cap"); err == nil {
-		if last, err := strconv.Atoi(strings.TrimSpace(string(data))); err == nil {
-			n = min(n, last+1)
+	var known []string
+	for n, c := range allCaps {
+		if ok, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0); err == nil && ok == 1 {
+			known = append(known, c)
 		}
 	}
-	return allCaps[:n]
+	return known
 }

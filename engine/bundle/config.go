@@ -33,6 +33,10 @@ type Input struct {
 // initPath is where --init puts its process in the container.
 const initPath = "/run/berth-init"
 
+// ociVersion is the oldest runtime-spec that has all that is used here: crun 1.8
+// refuses to read what says it is newer.
+const ociVersion = "1.0.2"
+
 // Config makes the OCI runtime configuration.
 func Config(in *Input) (*specs.Spec, error) {
 	s := in.Spec
@@ -57,7 +61,7 @@ func Config(in *Input) (*specs.Spec, error) {
 		return nil, err
 	}
 	config := &specs.Spec{
-		Version:     "1.2.0",
+		Version:     ociVersion,
 		Process:     process,
 		Root:        &specs.Root{Path: container.RootfsDir, Readonly: s.ReadOnly},
 		Hostname:    Hostname(s, in.ID),

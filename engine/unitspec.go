@@ -59,6 +59,9 @@ func transient(h *Host, r *container.Record, version int) *unit.Spec {
 			SocketMode:         0o600,
 			DirectoryMode:      0o700,
 			RemoveOnStop:       true,
+			// Clients that wait for a shim to come back trigger its start each
+			// time; more than a few in two seconds would fail the socket.
+			TriggerLimitInterval: new(time.Duration),
 			// Runs at every end, also one between a shim's death and its
 			// restart, which no ExecStopPost= of the service sees.
 			ExecStopPost: []unit.Command{{Argv: append(slices.Insert(shim, 1, "sweep"), r.ID)}},

@@ -78,6 +78,7 @@ func prepare(ctx context.Context, h *Host, spec container.Spec, o *CreateOptions
 	in := &bundle.Input{
 		Spec: &r.Spec, ID: r.ID, Dir: h.Containers.Dir(r.ID), Image: image, Tree: tree(r),
 		Command: r.Command, Init: h.libexec("berth-init"), Join: join,
+		UnitRules: unitRules(r.Runtime),
 	}
 	fill := func(dir string) error { return fill(dir, in, r) }
 	p, err := prepareNamed(h, r, spec.Name, fill)
@@ -273,6 +274,18 @@ func findRuntime(h *Host, name string) (container.Runtime, error) {
 		return container.Runtime{}, fmt.Errorf("runtime %q: %s: %w: install it, or choose another one with --runtime", name, path, unwrapExec(err))
 	}
 	return container.Runtime{Name: name, Path: found}, nil
+}
+
+// unitRules says whether a runtime leaves devices alone when it is told nothing
+// of them. runc, and who knows who else, then has rules of its own, narrower
+// than the unit's. To load rules again costs a start a BPF program, and crun 1.8
+// a limit that not every root may raise.
+func unitRules(r container.Runtime) bool {
+	switch filepath.Base(r.Path) {
+	case "berth-runtime", "crun":
+		return true
+	}
+	return false
 }
 
 func unwrapExec(err error) error {

@@ -25,6 +25,9 @@ type Input struct {
 	Tree    Tree     // the root file system, for users and groups
 	Command []string // see Command
 	Init    string   // berth-init on the host, for --init
+	// UnitRules: the rules for devices are left to the unit (DevicePolicy=,
+	// DeviceAllow=), which has them anyway.
+	UnitRules bool
 	// Join is the path of a namespace to join by its OCI type, for
 	// container:NAME; resolved by the caller.
 	Join map[specs.LinuxNamespaceType]string
@@ -74,6 +77,9 @@ func Config(in *Input) (*specs.Spec, error) {
 			Sysctl:      sysctls(s),
 			Resources:   &specs.LinuxResources{Devices: rules},
 		},
+	}
+	if in.UnitRules {
+		config.Linux.Resources = nil
 	}
 	if s.UTS == "host" {
 		config.Hostname = "" // not ours to set

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/berthrun/berth/container"
@@ -217,7 +218,11 @@ func startFailure(ctx context.Context, h *Host, r *container.Record, s *Session,
 		if exit.Code != nil {
 			code = *exit.Code
 		}
-		return &StartError{Code: code, Name: r.Name, Err: fmt.Errorf("start container %s: %s", r.Name, exit.Error)}
+		text := exit.Error
+		if code != container.ExitBerth && !strings.Contains(text, r.Command[0]) {
+			text = fmt.Sprintf("%q: %s", r.Command[0], text) // not every runtime says what it could not run
+		}
+		return &StartError{Code: code, Name: r.Name, Err: fmt.Errorf("start container %s: %s", r.Name, text)}
 	}
 	if p, err := where(ctx, h, r); err == nil && p.running() && p.unit != UnitName(r.Name) {
 		return fmt.Errorf("start container %s: %w: it runs as %s", r.Name, container.ErrInUse, p.unit)

@@ -101,6 +101,7 @@ func TestVerbsKilled(t *testing.T) {
 				return nil
 			})
 		}
+		h.ok("ps", "-a")
 		h.nothingLeft()
 	}
 }

@@ -57,6 +57,10 @@ func (c *Conn) Receive() ([]byte, []*os.File, error) {
 	for {
 		if i := bytes.IndexByte(c.buf[c.scan:], 0); i >= 0 {
 			i += c.scan
+			if i > MaxMessage {
+				c.drop()
+				return nil, nil, ErrTooLarge
+			}
 			msg := c.buf[:i:i]
 			c.buf, c.scan = c.buf[i+1:], 0
 			files := c.files

@@ -124,7 +124,7 @@ func TestStartTransient(t *testing.T) {
 			{"Description", dbus.MakeVariant("100% web")},
 			{"Wants", dbus.MakeVariant([]string{"web.socket"})},
 			{"Type", dbus.MakeVariant("notify")},
-			{"ExecStartEx", dbus.MakeVariant([]pair{{"/bin/web", []string{"/bin/web", "$HOME"}, []string{"no-env-expand"}}})},
+			{"ExecStart", dbus.MakeVariant([]pair{{"/bin/web", []string{"/bin/web", "$$HOME"}, false}})},
 			{"RestartUSec", dbus.MakeVariant(uint64(0))},
 			{"StandardInputFileDescriptor", dbus.Variant{}},
 			{"PrivateTmp", dbus.MakeVariant(true)},

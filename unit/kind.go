@@ -309,6 +309,23 @@ func protocol(at func(*Spec) *string) kind {
 	}, func(v string) string { return v })
 }
 
+type condition struct {
+	Type            string
+	Trigger, Negate bool
+	Parameter       string
+}
+
+// conditions are of one type, each of which must hold.
+func conditions(name string, at func(*Spec) *[]string) kind {
+	return sequence("a(sbbs)", at, func(v []string) any {
+		b := make([]condition, len(v))
+		for i := range v {
+			b[i] = condition{Type: name, Parameter: v[i]}
+		}
+		return b
+	}, specifiers)
+}
+
 // file is a descriptor that goes with the message.
 func file(at func(*Spec) **os.File) kind {
 	return kind{"h", func(s *Spec) (*value, error) {
@@ -320,43 +337,16 @@ func file(at func(*Spec) **os.File) kind {
 	}}
 }
 
-// commandEx is a command with flags, as services take it.
-type commandEx struct {
-	Path  string
-	Argv  []string
-	Flags []string
-}
-
-// commandsEx switches off the expansion of $NAME by a flag.
-func commandsEx(at func(*Spec) *[]Command) kind {
-	return sequence("a(sasas)", at, func(v []Command) any {
-		b := make([]commandEx, len(v))
-		for i, c := range v {
-			b[i] = commandEx{c.path(), c.Argv, []string{"no-env-expand"}}
-			if c.IgnoreFailure {
-				b[i].Flags = append(b[i].Flags, "ignore-failure")
-			}
-			if c.Privileged {
-				b[i].Flags = append(b[i].Flags, "privileged")
-			}
-		}
-		return b
-	}, func(c Command) string {
-		prefix := ":"
-		if c.Privileged {
-			prefix = "+" + prefix
-		}
-		return c.line(prefix, specifiers)
-	})
-}
-
 type command struct {
 	Path          string
 	Argv          []string
 	IgnoreFailure bool
 }
 
-// commands are a socket's: no flags, so '$' is doubled.
+// commands have no flags that could switch the expansion of $NAME off, so '$'
+// is doubled. The properties that have such flags (ExecStartEx and the like)
+// are written into a transient unit's file by a name that systemd 252 cannot
+// read back after a daemon-reload.
 func commands(at func(*Spec) *[]Command) kind {
 	dollars := func(s string) string { return strings.ReplaceAll(s, "$", "$$") }
 	return sequence("a(sasb)", at, func(v []Command) any {
@@ -369,7 +359,7 @@ func commands(at func(*Spec) *[]Command) kind {
 		}
 		return b
 	}, func(c Command) string {
-		return c.line("", func(s string) string { return specifiers(dollars(s)) })
+		return c.line(func(s string) string { return specifiers(dollars(s)) })
 	})
 }
 
@@ -381,9 +371,10 @@ func (c *Command) path() string {
 }
 
 // line is the command as a unit file has it.
-func (c *Command) line(prefix string, escape func(string) string) string {
+func (c *Command) line(escape func(string) string) string {
+	prefix := ""
 	if c.IgnoreFailure {
-		prefix += "-"
+		prefix = "-"
 	}
 	words := []string{specifiers(c.path())}
 	argv := c.Argv

@@ -35,6 +35,9 @@ type Spec struct {
 	// StartLimitInterval of 0 is no limit on how often the unit is started.
 	StartLimitInterval *time.Duration
 	StartLimitBurst    uint32
+	// ConditionPathExists are files without which a start comes to nothing,
+	// and costs the manager no process.
+	ConditionPathExists []string
 
 	// Properties is what the fields do not cover. It goes to transient units
 	// only, after everything else.
@@ -170,7 +173,6 @@ type Command struct {
 	Path          string // of the executable; empty: Argv[0]
 	Argv          []string
 	IgnoreFailure bool
-	Privileged    bool // as root whatever User= says; services only
 }
 
 // ExitStatus is a set of exit statuses and signals.

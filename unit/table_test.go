@@ -24,7 +24,7 @@ func sample(t testing.TB, name string) *Spec {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { null.Close() })
-	cmd := []Command{{Argv: []string{"/bin/true", "a b", `$HOME 100% "q" \n`, "\x01ü"}, IgnoreFailure: true, Privileged: true}}
+	cmd := []Command{{Argv: []string{"/bin/true", "a b", `$HOME 100% "q" \n`, "\x01ü"}, IgnoreFailure: true}}
 	plain := []Command{{Argv: []string{"/bin/true", "$x"}}}
 	disk := []DeviceLimit{{"/dev/null", 100}}
 	here := []string{"basic.target"}
@@ -77,7 +77,7 @@ func sample(t testing.TB, name string) *Spec {
 		Scope:       Scope{PIDs: []uint32{1}, RuntimeMax: time.Hour, OOMPolicy: "continue", TimeoutStop: new(time.Second)},
 		Description: "100% test", Documentation: []string{"man:true(1)"}, CollectMode: "inactive-or-failed", DefaultDependencies: new(false),
 		IgnoreOnIsolate: true, StopWhenUnneeded: true, SurviveFinalKillSignal: true,
-		StartLimitInterval: new(time.Duration(0)), StartLimitBurst: 7,
+		StartLimitInterval: new(time.Duration(0)), StartLimitBurst: 7, ConditionPathExists: []string{"/run/%"},
 	}
 }
 
@@ -164,7 +164,7 @@ func TestDropIn(t *testing.T) {
 			IODeviceWeight: []DeviceLimit{{"/dev/sda", 10}},
 		},
 		Service: Service{
-			ExecStart:         []Command{{Argv: []string{"/bin/sh", "-c", "echo $HOME; exit 100%"}}, {Path: "/bin/sh", Argv: []string{"-sh"}, Privileged: true, IgnoreFailure: true}},
+			ExecStart:         []Command{{Argv: []string{"/bin/sh", "-c", "echo $HOME; exit 100%"}}, {Path: "/bin/sh", Argv: []string{"-sh"}, IgnoreFailure: true}},
 			RestartSec:        new(time.Duration(0)),
 			TimeoutStart:      new(Forever),
 			SuccessExitStatus: &ExitStatus{Status: []int32{3}, Signal: []int32{10}},
@@ -176,8 +176,8 @@ After=a.service
 After=b.service
 
 [Service]
-ExecStart=:/bin/sh -c "echo $HOME; exit 100%%"
-ExecStart=+:-@/bin/sh -sh
+ExecStart=/bin/sh -c "echo $$HOME; exit 100%%"
+ExecStart=-@/bin/sh -sh
 RestartSec=0us
 SuccessExitStatus=3 SIGUSR1
 TimeoutStartSec=infinity

@@ -49,6 +49,9 @@ func (s *Store) Prepare(r *Record, fill func(dir string) error) (_ *Pending, err
 	if err := s.claimName(r.Name, r.ID); err != nil {
 		return nil, err
 	}
+	if err := os.Symlink(s.RunDir(r.ID), filepath.Join(tmp, RunLink)); err != nil {
+		return nil, fmt.Errorf("create container %s: %w", r.Name, err)
+	}
 	if fill != nil {
 		if err := fill(tmp); err != nil {
 			return nil, err

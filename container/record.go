@@ -68,6 +68,7 @@ const (
 	HostnameFile = "hostname"
 	HostsFile    = "hosts"
 	ResolvFile   = "resolv.conf"
+	RunLink      = "run"       // -> the run directory: container-sweep@NAME.service sees by it whether that is there
 	ShimLockFile = "shim.lock" // held by the one shim that supervises the container
 )
 
@@ -75,18 +76,10 @@ const (
 // config.json and rootfs lie in it.
 const (
 	StartedFile     = "started.json" // the Started of the current run
-	AttachFile      = "attach"       // present: a client will attach before the start
-	ReadyFile       = "ready"        // FIFO: the client that starts the container hears how that ends
 	StopTimeoutFile = "stop-timeout" // seconds; overrides the record once
 	RootfsDir       = "rootfs"       // mount point, empty for everybody outside the container
 	RuntimeLogFile  = "runtime.log"  // --log of the OCI runtime, JSON lines
 	PidFile         = "pid"
-)
-
-// What is said on the FIFO.
-const (
-	ReadyStarted = 's' // the container runs
-	ReadyFailed  = 'f' // it will not; the exit record says why
 )
 
 // CgroupPlaceholder stands in a stored config.json where the path of the

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -296,17 +295,6 @@ func (s *Store) Started(id string) (*Started, error) {
 // WriteStarted is the shim's.
 func (s *Store) WriteStarted(id string, v *Started) error {
 	return writeJSON(filepath.Join(s.RunDir(id), StartedFile), v, false)
-}
-
-// TellStart tells the client that started the container, if it still listens,
-// how that ended. It is the shim's.
-func (s *Store) TellStart(id string, word byte) {
-	f, err := os.OpenFile(filepath.Join(s.RunDir(id), ReadyFile), os.O_WRONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return // nobody listens, or nobody asked
-	}
-	_, _ = f.Write([]byte{word})
-	_ = f.Close()
 }
 
 // Exit returns the exit record of the last run; nil where no run has ended.

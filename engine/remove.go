@@ -31,7 +31,7 @@ func Remove(ctx context.Context, h *Host, name string, o RemoveOptions) (string,
 	if err := stop(ctx, h, r, o.Timeout); err != nil {
 		return "", err
 	}
-	if err := awaitGone(ctx, h, UnitName(r.Name), TemplateName(r.Name)); err != nil {
+	if err := awaitGone(ctx, h, r, UnitName(r.Name), TemplateName(r.Name)); err != nil {
 		return "", err
 	}
 	lock, err := retryInUse(ctx, func() (*container.Lock, error) { return h.Containers.Lock(r.ID) })

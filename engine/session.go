@@ -134,7 +134,7 @@ func dialRun(ctx context.Context, h *Host, r *container.Record, path string) (*w
 
 // attachStarting attaches to a container whose unit is being started: its
 // control socket comes first.
-func attachStarting(ctx context.Context, h *Host, r *container.Record, a *AttachOptions, w *startWatch) (*Session, error) {
+func attachStarting(ctx context.Context, h *Host, r *container.Record, a *AttachOptions, w *container.Starter) (*Session, error) {
 	path := h.Containers.Control(r.ID)
 	deadline := time.Now().Add(unitLook)
 	for {
@@ -162,7 +162,7 @@ func attachStarting(ctx context.Context, h *Host, r *container.Record, a *Attach
 				return nil, werr
 			}
 			if p.status.Active == "" {
-				return nil, startFailure(ctx, h, r, nil, errNoStart)
+				return nil, startFailure(ctx, h, r, nil, container.ErrNoStart)
 			}
 			deadline = time.Now().Add(unitLook) // a busy machine
 		}

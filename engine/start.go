@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/berthrun/berth/container"
 	"github.com/berthrun/berth/unit"
 )
+
+// WarmUp shortens the next start that this process asks for: a client calls it,
+// in a goroutine of its own, as soon as it knows that there will be one.
+func WarmUp(ctx context.Context) { unit.WarmUp(ctx) }
 
 // Run creates a container and starts it. Until systemd has been asked to start
 // the unit nothing is committed: killed before that, Run leaves nothing;
@@ -81,21 +84,22 @@ func Start(ctx context.Context, h *Host, name string, a *AttachOptions) (*Sessio
 	return start(ctx, h, r, a)
 }
 
-// start lets systemd go as soon as it has taken the job, and sees by the run's
-// directory how that ends.
+// start lets systemd go as soon as it has taken the job, and hears from the
+// shim how that ends. An open private connection is sent every signal of every
+// unit: eight clients that start containers at once would each be told what all
+// of them do.
 func start(ctx context.Context, h *Host, r *container.Record, a *AttachOptions) (_ *Session, err error) {
 	conn, err := h.Units(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer h.Close()
-	w, err := h.announce(r, a != nil)
+	w, err := h.Containers.NewStarter(r.ID, a != nil)
 	if err != nil {
 		return nil, err
 	}
 	defer w.Close()
 	if err := startUnit(ctx, h, conn, r); err != nil {
-		h.unannounce(r)
 		return nil, err
 	}
 	h.Close()
@@ -111,45 +115,15 @@ func start(ctx context.Context, h *Host, r *container.Record, a *AttachOptions) 
 	return s, nil
 }
 
-// announce makes the directory of the run, and leaves word there if a client
-// will attach before the container may begin.
-func (h *Host) announce(r *container.Record, attach bool) (*startWatch, error) {
-	dir := h.Containers.RunDir(r.ID)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("start container %s: %w", r.Name, err)
-	}
-	w, err := watchStart(dir)
-	if err != nil {
-		return nil, fmt.Errorf("start container %s: %w", r.Name, err)
-	}
-	if !attach {
-		return w, nil
-	}
-	if err := os.WriteFile(filepath.Join(dir, container.AttachFile), nil, 0o600); err != nil {
-		w.Close()
-		return nil, fmt.Errorf("start container %s: %w", r.Name, err)
-	}
-	return w, nil
-}
-
-// unannounce takes announce back where no unit was started. Of a run that goes
-// on it removes nothing but the word.
-func (h *Host) unannounce(r *container.Record) {
-	dir := h.Containers.RunDir(r.ID)
-	_ = os.Remove(filepath.Join(dir, container.AttachFile))
-	_ = os.Remove(filepath.Join(dir, container.ReadyFile))
-	_ = os.Remove(dir)
-}
-
 // unitLook is how often a start that takes its time is looked at through
 // systemd: a unit whose shim could not even be executed leaves no word.
 const unitLook = 2 * time.Second
 
 // waitStarted waits until the container runs, however long hooks and volumes
 // take.
-func waitStarted(ctx context.Context, h *Host, r *container.Record, w *startWatch) error {
+func waitStarted(ctx context.Context, h *Host, r *container.Record, w *container.Starter) error {
 	for {
-		err := w.wait(ctx, unitLook)
+		err := w.Wait(ctx, unitLook)
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
@@ -161,7 +135,7 @@ func waitStarted(ctx context.Context, h *Host, r *container.Record, w *startWatc
 		case p.started != nil:
 			return nil
 		case p.status.Active == "":
-			return errNoStart
+			return container.ErrNoStart
 		}
 	}
 }
@@ -195,7 +169,7 @@ func startUnit(ctx context.Context, h *Host, conn *unit.Conn, r *container.Recor
 			return err
 		}
 		wait, cancel := context.WithTimeout(ctx, nameWait)
-		err = conn.WaitGone(wait, spec.Name, socketName(spec.Name))
+		err = conn.WaitGone(wait, spec.Name, socketName(spec.Name), sweepName(r.Name))
 		cancel()
 		if err != nil {
 			return fmt.Errorf("start container %s: its last run has not ended: %w", r.Name, err)

@@ -52,24 +52,25 @@ func stop(ctx context.Context, h *Host, r *container.Record, timeout *time.Durat
 	if err := sweep(h, r); err != nil {
 		return err
 	}
-	return awaitGone(ctx, h, p.unit)
+	return awaitGone(ctx, h, r, p.unit)
 }
 
 // goneTime bounds the wait for systemd to forget the units of a run.
 const goneTime = 3 * time.Second
 
-// awaitGone waits until services and their sockets, which go last, are
+// awaitGone waits until services of a container and what goes after them are
 // forgotten. Units that stay loaded because somebody refers to them are no
 // failure.
-func awaitGone(ctx context.Context, h *Host, services ...string) error {
+func awaitGone(ctx context.Context, h *Host, r *container.Record, services ...string) error {
 	conn, err := h.Units(ctx)
 	if err != nil {
 		return err
 	}
-	names := make([]string, 0, 2*len(services))
+	var names []string
 	for _, s := range services {
 		names = append(names, s, socketName(s))
 	}
+	names = append(names, sweepName(r.Name))
 	ctx, cancel := context.WithTimeout(ctx, goneTime)
 	defer cancel()
 	_ = conn.WaitGone(ctx, names...)

@@ -31,6 +31,10 @@ const (
 func UnitName(name string) string     { return "berth-" + name + ".service" }
 func TemplateName(name string) string { return "container@" + name + ".service" }
 
+// sweepName is the unit that clears up after a killed supervisor. Its '@' is in
+// no container's name.
+func sweepName(container string) string { return "berth-sweep@" + container + ".service" }
+
 func socketName(service string) string { return strings.TrimSuffix(service, ".service") + ".socket" }
 
 // transient describes the unit that door 1 starts.
@@ -53,6 +57,10 @@ func transient(h *Host, r *container.Record, version int) *unit.Spec {
 		// shims, clients wait in its queue, and nothing starts a container
 		// again that has ended. BindsTo= and PartOf= do not give that.
 		StopWhenUnneeded: true,
+		// The end of the socket is the end of the service, also one between a
+		// shim's death and its restart, of which no ExecStopPost= of the
+		// service is told.
+		Dependencies: unit.Dependencies{OnSuccess: []string{sweepName(r.Name)}, OnFailure: []string{sweepName(r.Name)}},
 		Socket: unit.Socket{
 			Listen:             []unit.Listen{{Type: "Stream", Address: h.Containers.Control(r.ID)}},
 			FileDescriptorName: "control",
@@ -62,9 +70,20 @@ func transient(h *Host, r *container.Record, version int) *unit.Spec {
 			// Clients that wait for a shim to come back trigger its start each
 			// time; more than a few in two seconds would fail the socket.
 			TriggerLimitInterval: new(time.Duration),
-			// Runs at every end, also one between a shim's death and its
-			// restart, which no ExecStopPost= of the service sees.
-			ExecStopPost: []unit.Command{{Argv: append(slices.Insert(shim, 1, "sweep"), r.ID)}},
+		},
+	}, {
+		Name:        sweepName(r.Name),
+		Description: "Clear away what the supervisor of container " + r.Name + " left",
+		CollectMode: "inactive-or-failed",
+		// A supervisor that came to its end left nothing: no process is
+		// started to find that out.
+		ConditionPathExists: []string{h.Containers.RunDir(r.ID)},
+		DefaultDependencies: new(false),
+		// Else systemd would make a slice for all units of this prefix.
+		Resources: unit.Resources{Slice: "system.slice"},
+		Service: unit.Service{
+			Type:      "oneshot",
+			ExecStart: []unit.Command{{Argv: append(slices.Insert(shim, 1, "sweep"), r.ID)}},
 		},
 	}}
 	return s
@@ -199,11 +218,15 @@ func cpuWeight(shares uint64) uint64 {
 	return 1 + (shares-2)*9999/262142
 }
 
+// ptsDevices are the terminals of /dev/pts, by their major number: to find a
+// group by its name systemd reads /proc/devices, a character at a time.
+const ptsDevices = "char-136"
+
 // deviceAllow is the unit's device policy beyond DevicePolicy=closed, which
 // allows null, zero, full, random and urandom: enforced by systemd for
 // everything in the unit. Each entry costs a start some tenths of a millisecond.
 func deviceAllow(s *container.Spec) []unit.Device {
-	allow := []unit.Device{{Path: "/dev/tty", Access: "rwm"}, {Path: "/dev/ptmx", Access: "rwm"}, {Path: "char-pts", Access: "rwm"}}
+	allow := []unit.Device{{Path: "/dev/tty", Access: "rwm"}, {Path: "/dev/ptmx", Access: "rwm"}, {Path: ptsDevices, Access: "rwm"}}
 	if slices.ContainsFunc(s.CapAdd, func(c string) bool {
 		return strings.HasSuffix(strings.ToUpper(c), "MKNOD") || strings.ToUpper(c) == "ALL"
 	}) {

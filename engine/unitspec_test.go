@@ -114,7 +114,7 @@ func TestUnitNames(t *testing.T) {
 		if err := container.CheckName(name); err != nil {
 			t.Fatal(err)
 		}
-		for _, u := range []string{UnitName(name), TemplateName(name), socketName(UnitName(name))} {
+		for _, u := range []string{UnitName(name), TemplateName(name), socketName(UnitName(name)), sweepName(name)} {
 			if len(u) > 255 {
 				t.Errorf("%s is too long", u)
 			}
@@ -248,7 +248,13 @@ func TestTemplateSocket(t *testing.T) {
 	}
 	want := settings(t, other)
 	for _, m := range []map[string][]string{got, want} {
-		for _, key := range []string{"Unit.Description", "Unit.Documentation", "Unit.BindsTo", "Unit.PartOf", "Unit.After", "Socket.ListenStream", "Socket.ExecStopPost"} {
+		for _, key := range []string{"Unit.Description", "Unit.Documentation", "Unit.BindsTo", "Unit.PartOf", "Unit.After", "Socket.ListenStream"} {
+			delete(m, key)
+		}
+		for _, key := range []string{"Unit.OnSuccess", "Unit.OnFailure"} {
+			if len(m[key]) != 1 || !slices.Contains([]string{"berth-sweep@web.service", "container-sweep@%i.service"}, m[key][0]) {
+				t.Errorf("%s is %v", key, m[key])
+			}
 			delete(m, key)
 		}
 	}
@@ -257,6 +263,38 @@ func TestTemplateSocket(t *testing.T) {
 	}
 	if l, want := settings(t, string(text))["Socket.ListenStream"], h.Containers.ControlAt("%i"); len(l) != 1 || l[0] != want {
 		t.Errorf("listens at %v, clients connect to %s", l, want)
+	}
+}
+
+// Both doors' sweeps run where there is something to do.
+func TestTemplateSweep(t *testing.T) {
+	text, err := os.ReadFile("../contrib/systemd/container-sweep@.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := settings(t, string(text))
+	h := &Host{Config: configAt(t.TempDir()), Containers: container.Open(container.DefaultRoot, container.DefaultRun)}
+	r := testRecord("web")
+	aux := transient(h, r, 257).Aux[1]
+	other, err := aux.DropIn(257)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := settings(t, other)
+	if c := want["Unit.ConditionPathExists"]; len(c) != 1 || c[0] != h.Containers.RunDir(r.ID) {
+		t.Errorf("condition of the transient unit: %v", c)
+	}
+	link := filepath.Join(h.Containers.Root(), "names", "%i", container.RunLink)
+	if c := got["Unit.ConditionPathExists"]; len(c) != 1 || c[0] != link {
+		t.Errorf("condition of the template: %v", c)
+	}
+	for _, m := range []map[string][]string{got, want} {
+		for _, key := range []string{"Unit.Description", "Unit.Documentation", "Unit.ConditionPathExists", "Service.ExecStart"} {
+			delete(m, key)
+		}
+	}
+	if diff := cmp.Diff(normal(want), normal(got)); diff != "" {
+		t.Errorf("(-transient unit +template):\n%s", diff)
 	}
 }
 

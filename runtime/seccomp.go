@@ -3,8 +3,9 @@ package runtime
 //go:generate go run syscalls_gen.go
 
 import (
+	"cmp"
 	"fmt"
-	"sort"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -55,8 +56,8 @@ var x32Numbers = map[string]uint32{
 
 // number looks a system call up by its name.
 func (a *abi) number(name string) (uint32, bool) {
-	i := sort.Search(len(a.table), func(i int) bool { return a.table[i].name >= name })
-	if i == len(a.table) || a.table[i].name != name {
+	i, found := slices.BinarySearchFunc(a.table, name, func(s syscallNumber, name string) int { return strings.Compare(s.name, name) })
+	if !found {
 		return 0, false
 	}
 	nr := a.table[i].nr
@@ -218,8 +219,13 @@ func rulesFor(a *abi, s *specs.LinuxSeccomp) ([]rule, error) {
 	if err != nil {
 		return nil, err
 	}
-	index := make(map[uint32]int)
-	var rules []rule
+	n := 0
+	for i := range s.Syscalls {
+		n += len(s.Syscalls[i].Names)
+	}
+	n = min(n, len(a.table)) // what follows runs at every start: no growing
+	index := make(map[uint32]int, n)
+	rules := make([]rule, 0, n)
 	for i := range s.Syscalls {
 		call := &s.Syscalls[i]
 		ret, err := retOf(call.Action, call.ErrnoRet)
@@ -249,7 +255,7 @@ func rulesFor(a *abi, s *specs.LinuxSeccomp) ([]rule, error) {
 			}
 		}
 	}
-	sort.Slice(rules, func(i, j int) bool { return rules[i].nr < rules[j].nr })
+	slices.SortFunc(rules, func(a, b rule) int { return cmp.Compare(a.nr, b.nr) })
 	return rules, nil
 }
 

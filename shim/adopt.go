@@ -148,18 +148,16 @@ func (s *shim) resumeStart(in *notify.Inherited) error {
 	if err := s.adopt(in); err != nil {
 		return err
 	}
-	if _, err := os.Lstat(filepath.Join(s.dir, container.AttachFile)); err == nil && state.Status == "created" {
+	if state.Status == "created" {
 		if err := s.awaitClient(); err != nil {
 			return err
 		}
-	}
-	if state.Status == "created" {
 		return s.start()
 	}
 	if err := s.store.WriteStarted(s.rec.ID, &s.started); err != nil {
 		return err
 	}
-	s.store.TellStart(s.rec.ID, container.ReadyStarted)
+	s.starters.Tell(true)
 	return nil
 }
 

@@ -245,6 +245,17 @@ func (l *lab) run() *exec.Cmd {
 	return cmd
 }
 
+// starter announces a client, as engine does before it asks for a start.
+func (l *lab) starter(attach bool) *container.Starter {
+	l.t.Helper()
+	w, err := l.store.NewStarter(l.rec.ID, attach)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { w.Close() })
+	return w
+}
+
 func (l *lab) dial() *wire.Client {
 	l.t.Helper()
 	c, err := wire.Dial(l.t.Context(), l.dir+"/ctl")
@@ -380,13 +391,11 @@ func TestStop(t *testing.T) {
 func TestStopBeforeStart(t *testing.T) {
 	eachRuntime(t, func(t *testing.T, path string) {
 		l := newLab(t, path, nil, "echo", "ran")
-		os.MkdirAll(l.store.RunDir(l.rec.ID), 0o700)
-		os.WriteFile(filepath.Join(l.store.RunDir(l.rec.ID), container.AttachFile), nil, 0o600)
+		l.starter(true)
 		cmd := l.start()
-		marker := filepath.Join(l.store.RunDir(l.rec.ID), container.AttachFile)
-		for exists := true; exists; { // awaitClient takes it away
-			_, err := os.Stat(marker)
-			exists = err == nil
+		for made := false; !made; {
+			_, err := os.Stat(filepath.Join(l.store.RunDir(l.rec.ID), container.PidFile))
+			made = err == nil
 			time.Sleep(time.Millisecond)
 		}
 		cmd.Process.Signal(unix.SIGTERM)
@@ -406,8 +415,7 @@ func TestAttachBeforeStart(t *testing.T) {
 			l := newLab(t, path, func(r *container.Record) {
 				r.OpenStdin, r.Terminal, r.AutoRemove = true, terminal, true
 			}, "sh", "-c", "echo first; read x; echo got $x")
-			os.MkdirAll(l.store.RunDir(l.rec.ID), 0o700)
-			os.WriteFile(filepath.Join(l.store.RunDir(l.rec.ID), container.AttachFile), nil, 0o600)
+			starter := l.starter(true)
 			cmd := l.start()
 			c := l.dial()
 			r, w, _ := os.Pipe()
@@ -420,6 +428,9 @@ func TestAttachBeforeStart(t *testing.T) {
 				t.Errorf("session %+v", s)
 			}
 			s.Input.WriteString("word\n")
+			if err := starter.Wait(t.Context(), 5*time.Second); err != nil {
+				t.Errorf("start: %v", err)
+			}
 			exit, err := s.Wait(t.Context())
 			if err != nil || exit.Code == nil || *exit.Code != 0 {
 				t.Errorf("exit %+v, %v", exit, err)

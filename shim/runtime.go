@@ -23,15 +23,24 @@ type ociRuntime struct {
 	start func(argv []string, attr *syscall.ProcAttr) (<-chan unix.WaitStatus, error)
 }
 
+// own says whether it is berth-runtime, which can do with one process for what
+// takes others three: create --start-fd, and nothing but its directory left.
+func (o *ociRuntime) own() bool { return filepath.Base(o.r.Path) == "berth-runtime" }
+
 // stdio are the descriptors 0, 1 and 2 of a program.
 type stdio [3]uintptr
 
 // run starts the runtime with a verb; its status comes on the channel.
 func (o *ociRuntime) run(dir, logFile string, io stdio, verb ...string) (<-chan unix.WaitStatus, error) {
+	return o.runWith(dir, logFile, io[:], verb...)
+}
+
+// runWith is run for a program that gets more descriptors than three.
+func (o *ociRuntime) runWith(dir, logFile string, files []uintptr, verb ...string) (<-chan unix.WaitStatus, error) {
 	argv := append([]string{o.r.Path}, o.r.Args...)
 	argv = append(argv, "--root", o.state, "--log", logFile, "--log-format", "json")
 	argv = append(argv, verb...)
-	return o.start(argv, &syscall.ProcAttr{Dir: dir, Env: o.env, Files: io[:]})
+	return o.start(argv, &syscall.ProcAttr{Dir: dir, Env: o.env, Files: files})
 }
 
 // runtimeError is what a runtime said when it did not do what it was asked to.
@@ -128,6 +137,18 @@ func (o *ociRuntime) removeLeftovers(id string) {
 	if _, err := os.Lstat(filepath.Join(o.state, id)); err == nil {
 		o.startRemove(id)()
 	}
+}
+
+// forget removes what the runtime left of a container whose processes are gone.
+// The function it returns waits for the end of that.
+func (o *ociRuntime) forget(id string) (wait func()) {
+	if !o.own() {
+		return o.startRemove(id)
+	}
+	// No process for two files. There is no poststop hook to run: bundles of
+	// ours have none.
+	_ = os.RemoveAll(filepath.Join(o.state, id))
+	return func() {}
 }
 
 // startRemove runs "delete --force". The function it returns waits for the end

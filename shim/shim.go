@@ -58,11 +58,13 @@ type shim struct {
 	pumps   sync.WaitGroup
 	log     *recorder
 
-	init    *process
-	status  <-chan unix.WaitStatus // of an init that is our child
-	started container.Started
-	signals chan<- os.Signal
-	server  *server
+	init     *process
+	status   <-chan unix.WaitStatus // of an init that is our child
+	started  container.Started
+	starters *container.Starters // clients that wait for the start
+	launch   *launch             // the runtime between create and start, or nil
+	signals  chan<- os.Signal
+	server   *server
 
 	mu       sync.Mutex // guards what follows
 	stopping bool
@@ -95,9 +97,7 @@ func Run(c Config) (code int, err error) {
 	s.signals = catchSignals(s)
 	if err := s.prepare(c.Container, in); err != nil {
 		s.tell(notify.Status(err.Error()))
-		if s.rec != nil {
-			s.store.TellStart(s.rec.ID, container.ReadyFailed)
-		}
+		s.starters.Tell(false)
 		return container.ExitBerth, err
 	}
 	defer s.lock.Close()
@@ -108,7 +108,9 @@ func Run(c Config) (code int, err error) {
 			s.dropStore(in)
 			err = s.coldStart(in)
 		case goOn:
-			err = s.adopt(in)
+			if err = s.adopt(in); err == nil {
+				s.starters.Tell(true)
+			}
 		case resume:
 			err = s.resumeStart(in)
 		case over:
@@ -131,6 +133,7 @@ func (s *shim) prepare(nameOrID string, in *notify.Inherited) error {
 	if s.rec, err = s.store.LoadStarting(nameOrID); err != nil {
 		return err
 	}
+	s.starters = s.store.Starters(s.rec.ID)
 	if s.lock, err = s.store.Hold(s.rec.ID); err != nil {
 		return err
 	}
@@ -283,7 +286,7 @@ func (s *shim) finish(ws unix.WaitStatus, ok bool) int {
 	}
 	// Processes outlive their init where it is not PID 1 of their namespace.
 	_ = s.unit.killLeaf()
-	removed := s.oci.startRemove(s.rec.ID)
+	removed := s.oci.forget(s.rec.ID)
 	if s.feed != nil {
 		s.feed.end()
 	}
@@ -317,8 +320,9 @@ func (s *shim) writeExit(e *container.Exit) error {
 	return s.store.WriteExit(s.rec.ID, e)
 }
 
-// last removes a container that is to be removed, and returns the code to end
-// with: success to systemd if the end was asked for.
+// last removes a container that is to be removed, or leaves word for the next
+// start of it, and returns the code to end with: success to systemd if the end
+// was asked for.
 func (s *shim) last(e *container.Exit) int {
 	code, status := 1, "exited, nobody knows how"
 	switch {
@@ -328,10 +332,13 @@ func (s *shim) last(e *container.Exit) int {
 		code, status = *e.Code, "exited with "+strconv.Itoa(*e.Code)
 	}
 	if s.rec.AutoRemove {
-		if err := s.store.Remove(s.rec); err != nil && !errors.Is(err, container.ErrNotExist) {
-			status += "; " + err.Error()
+		err := s.store.Remove(s.rec)
+		if err == nil || errors.Is(err, container.ErrNotExist) {
+			return code // and nobody is left to tell
 		}
+		status += "; " + err.Error()
 	}
+	s.leaveTrace()
 	s.tell(notify.Status(status))
 	return code
 }
@@ -364,19 +371,23 @@ func (s *shim) closeDoor() (open func()) {
 	}
 }
 
-// forgetRun removes what is left of a run that is over. Init's pidfd stays in
-// the store, and ours is put beside it: the next process of this unit sees
-// that a run is over, and whether this process ended by itself or was killed
-// at its very end.
+// forgetRun removes what is left of a run that is over. Its descriptors stay in
+// the store for the next process of this unit, if there is one, or go with the
+// unit: to take each out by a message would cost systemd a process more.
 func (s *shim) forgetRun() {
 	defer s.closeDoor()()
 	_ = os.RemoveAll(s.dir)
-	for _, name := range storeNames(s.rec)[1:] {
-		_ = s.sd.Remove(name)
+}
+
+// leaveTrace puts this process's own pidfd into the store, where init's is too:
+// the next process of this unit sees that a run is over, and whether this one
+// ended by itself or was killed at its very end.
+func (s *shim) leaveTrace() {
+	self, err := openProcess(os.Getpid())
+	if err != nil {
+		return
 	}
-	if self, err := openProcess(os.Getpid()); err == nil {
-		_ = s.keep(fdSelf, self.f)
-	}
+	_ = s.keep(fdSelf, self.f)
 }
 
 // storeNames are the names of a run's descriptors in the store, init's first.
@@ -413,7 +424,7 @@ func (s *shim) failed(err error) int {
 	_ = s.unit.killLeaf()
 	_ = s.sd.Remove(fdInit)
 	told := s.server.ended(wireExit(e))
-	s.store.TellStart(s.rec.ID, container.ReadyFailed)
+	s.starters.Tell(false)
 	s.oci.removeLeftovers(s.rec.ID)
 	s.forgetRun()
 	if s.rec.AutoRemove && told {

@@ -20,9 +20,12 @@ import (
 // errStopped ends a start that was stopped before the container ran.
 var errStopped = errors.New("stopped before it was started")
 
-// attachTime is how long a start waits for the client that announced itself.
-// One that was killed meanwhile costs the container its time, not its start.
-const attachTime = 5 * time.Second
+// attachTime is how long a start waits for the client that said it would
+// attach, attachLook how often it looks whether that one lives.
+const (
+	attachTime = 5 * time.Second
+	attachLook = 50 * time.Millisecond
+)
 
 // coldStart makes and starts the container.
 func (s *shim) coldStart(in *notify.Inherited) error {
@@ -31,8 +34,7 @@ func (s *shim) coldStart(in *notify.Inherited) error {
 			return err
 		}
 	}
-	attach, err := s.makeBundle()
-	if err != nil {
+	if err := s.makeBundle(); err != nil {
 		return err
 	}
 	s.started.Unit, s.started.Cgroup, s.started.Invocation = s.unit.name, s.unit.cgroup, s.unit.invocation
@@ -47,16 +49,21 @@ func (s *shim) coldStart(in *notify.Inherited) error {
 	if err := s.listen(in); err != nil {
 		return err
 	}
+	defer s.closeLaunch()
 	if err := s.create(ends); err != nil {
 		return err
 	}
 	s.server.stdioReady()
-	if attach {
-		if err := s.awaitClient(); err != nil {
-			return err
-		}
+	if err := s.awaitClient(); err != nil {
+		return err
 	}
 	return s.start()
+}
+
+// closeLaunch lets go of a runtime that was not told to start what it created.
+func (s *shim) closeLaunch() {
+	s.launch.close()
+	s.launch = nil
 }
 
 // hookUp has the engine do its part before the bundle is made.
@@ -87,40 +94,34 @@ func (s *shim) hookUp() error {
 	return nil
 }
 
-// makeBundle makes the run's directory, the OCI bundle of it, and says whether
-// a client wants to be attached before the start.
-func (s *shim) makeBundle() (attach bool, err error) {
+// makeBundle makes the run's directory, which is the OCI bundle.
+func (s *shim) makeBundle() error {
 	s.oci.removeLeftovers(s.rec.ID)
-	attach = s.clearRunDir()
+	s.clearRunDir()
 	if err := os.MkdirAll(filepath.Join(s.dir, container.RootfsDir), 0o700); err != nil {
-		return false, fmt.Errorf("make bundle: %w", err)
+		return fmt.Errorf("make bundle: %w", err)
 	}
 	config, err := os.ReadFile(filepath.Join(s.store.Dir(s.rec.ID), container.ConfigFile))
 	if err != nil {
-		return false, fmt.Errorf("make bundle: %w", err)
+		return fmt.Errorf("make bundle: %w", err)
 	}
 	leaf := filepath.Join(s.unit.cgroup, container.ContainerCgroup)
 	config = bytes.ReplaceAll(config, []byte(container.CgroupPlaceholder), []byte(leaf))
 	if err := os.WriteFile(filepath.Join(s.dir, "config.json"), config, 0o600); err != nil {
-		return false, fmt.Errorf("make bundle: %w", err)
+		return fmt.Errorf("make bundle: %w", err)
 	}
-	return attach, nil
+	return nil
 }
 
 // clearRunDir removes what an earlier run left that was killed before it ran.
 // What a verb put there for this run stays.
-func (s *shim) clearRunDir() (attach bool) {
+func (s *shim) clearRunDir() {
 	entries, _ := os.ReadDir(s.dir)
 	for _, e := range entries {
-		switch e.Name() {
-		case container.AttachFile:
-			attach = true
-		case container.StopTimeoutFile, container.ReadyFile:
-		default:
+		if e.Name() != container.StopTimeoutFile {
 			_ = os.RemoveAll(filepath.Join(s.dir, e.Name()))
 		}
 	}
-	return attach
 }
 
 // create has the runtime make the container: everything but the command runs.
@@ -131,15 +132,32 @@ func (s *shim) create(ends *childEnds) error {
 	if s.rec.Terminal {
 		args = append(args, "--console-socket", ends.console.path)
 	}
+	files := ends.io[:]
+	var talk *os.File // the runtime's end of s.launch
+	if s.oci.own() {
+		var err error
+		if s.launch, talk, err = newLaunch(); err != nil {
+			return err
+		}
+		defer talk.Close()
+		args = append(args, "--start-fd", "3")
+		files = append(files, rawFD(talk))
+	}
 	args = append(args, s.rec.ID)
 	logFile := filepath.Join(s.dir, container.RuntimeLogFile)
 	err := inOwnMounts(func() error {
 		if err := mountRootfs(s.rec.Rootfs, s.store.Dir(s.rec.ID), filepath.Join(s.dir, container.RootfsDir)); err != nil {
 			return err
 		}
-		done, err := s.oci.run(s.dir, logFile, ends.io, args...)
+		done, err := s.oci.runWith(s.dir, logFile, files, args...)
 		if err != nil {
 			return err
+		}
+		if s.launch != nil {
+			talk.Close() // the end of the runtime is the end of the connection
+			if s.launch.created(done) {
+				return nil
+			}
 		}
 		if ws := <-done; ws != 0 {
 			return failure("create", logFile, ends.said())
@@ -154,6 +172,49 @@ func (s *shim) create(ends *childEnds) error {
 	}
 	ends.said() // warnings of the runtime are no output of the container
 	return s.holdInit()
+}
+
+// launch is a runtime that has created a container and waits for the word to
+// start it: a runtime like any other is executed a second time for that.
+type launch struct {
+	talk *os.File
+	done <-chan unix.WaitStatus
+}
+
+func newLaunch() (l *launch, theirs *os.File, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetNonblock(pair[0], true)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("create container: %w", err)
+	}
+	return &launch{talk: os.NewFile(uintptr(pair[0]), "runtime")}, os.NewFile(uintptr(pair[1]), "runtime"), nil
+}
+
+// created waits until the container is there, or the runtime has ended.
+func (l *launch) created(done <-chan unix.WaitStatus) bool {
+	var word [1]byte
+	n, _ := l.talk.Read(word[:])
+	if n == 1 {
+		l.done = done
+	}
+	return n == 1
+}
+
+// start gives the word.
+func (l *launch) start() (<-chan unix.WaitStatus, error) {
+	if _, err := l.talk.Write([]byte{1}); err != nil {
+		return nil, fmt.Errorf("start container: tell the runtime: %w", err)
+	}
+	return l.done, nil
+}
+
+// close lets a runtime go that still waits. What it has created stays.
+func (l *launch) close() {
+	if l != nil {
+		l.talk.Close()
+	}
 }
 
 // holdInit takes hold of the container's init, our child since the runtime
@@ -181,25 +242,51 @@ func (s *shim) holdInit() error {
 	return nil
 }
 
-// awaitClient waits for the client that left the attach file.
+// awaitClient waits for the client that said it would attach, if it lives.
 func (s *shim) awaitClient() error {
-	_ = os.Remove(filepath.Join(s.dir, container.AttachFile))
-	t := time.NewTimer(attachTime)
-	defer t.Stop()
-	select {
-	case <-s.server.attached:
-		return nil
-	case <-s.stop:
-		return errStopped
-	case <-t.C:
-		return nil
+	for end := time.Now().Add(attachTime); s.starters.Attaching() && time.Now().Before(end); {
+		t := time.NewTimer(attachLook)
+		select {
+		case <-s.server.attached:
+			t.Stop()
+			return nil
+		case <-s.stop:
+			t.Stop()
+			return errStopped
+		case <-t.C:
+		}
 	}
+	return nil
 }
 
 // start lets the container's command run.
 func (s *shim) start() error {
 	if s.stopped() {
 		return errStopped
+	}
+	s.started.Time = time.Now()
+	if err := s.runStart(); err != nil {
+		return err
+	}
+	if err := s.store.WriteStarted(s.rec.ID, &s.started); err != nil {
+		return err
+	}
+	s.starters.Tell(true)
+	return nil
+}
+
+// runStart has the runtime do so.
+func (s *shim) runStart() error {
+	logFile := filepath.Join(s.dir, container.RuntimeLogFile)
+	if s.launch != nil {
+		done, err := s.launch.start()
+		if err != nil {
+			return err
+		}
+		if ws := <-done; ws != 0 {
+			return failure("start", logFile, nil)
+		}
+		return nil
 	}
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
@@ -211,8 +298,6 @@ func (s *shim) start() error {
 		return fmt.Errorf("start container: %w", err)
 	}
 	defer said.close()
-	s.started.Time = time.Now()
-	logFile := filepath.Join(s.dir, container.RuntimeLogFile)
 	done, err := s.oci.run(s.dir, logFile, stdio{rawFD(null), rawFD(null), rawFD(said.w)}, "start", s.rec.ID)
 	if err != nil {
 		return err
@@ -220,10 +305,6 @@ func (s *shim) start() error {
 	if ws := <-done; ws != 0 {
 		return failure("start", logFile, drain(said.r))
 	}
-	if err := s.store.WriteStarted(s.rec.ID, &s.started); err != nil {
-		return err
-	}
-	s.store.TellStart(s.rec.ID, container.ReadyStarted)
 	return nil
 }
 

@@ -65,6 +65,8 @@ func createFlags(f *flagSet) (bundle *string, opt *runtime.CreateOptions) {
 func create(ctx context.Context, g *global, args []string) error {
 	f := newFlags()
 	bundle, opt := createFlags(f)
+	startFD := -1
+	f.fn(number(&startFD), "start-fd")
 	args, err := f.parse(args)
 	if err != nil {
 		return err
@@ -73,8 +75,35 @@ func create(ctx context.Context, g *global, args []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = runtime.Create(ctx, g.root, id, *bundle, opt)
-	return err
+	if startFD >= 0 {
+		// Not for the container, nor for hooks.
+		unix.CloseOnExec(startFD)
+	}
+	c, err := runtime.Create(ctx, g.root, id, *bundle, opt)
+	if err != nil || startFD < 0 {
+		return err
+	}
+	return startWhenTold(ctx, c, startFD)
+}
+
+// startWhenTold is the other half of create --start-fd: it says that the
+// container is created, and starts it at the answer. The end of the connection
+// leaves it as it is, for the verb start.
+func startWhenTold(ctx context.Context, c *runtime.Container, fd int) error {
+	word := []byte{1}
+	if _, err := unix.Write(fd, word); err != nil {
+		return nil //nolint:nilerr // whoever would have answered is gone
+	}
+	for {
+		n, err := unix.Read(fd, word)
+		switch {
+		case err == unix.EINTR:
+		case n == 1:
+			return c.Start(ctx)
+		default:
+			return nil
+		}
+	}
 }
 
 func start(ctx context.Context, g *global, args []string) error {

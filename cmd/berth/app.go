@@ -136,8 +136,15 @@ func (c *call) run(globals []string, flags []cli.Flag, flagArgs []string) error 
 }
 
 // withFlags calls action with the values of canonical flags. Of the library's
-// application only what reads flags is used.
+// application only what reads flags is used. Its own place for an action comes
+// after it has looked for actions of flags, each by every name of every other
+// one, which takes as long as all the rest of reading them.
 func withFlags(ctx context.Context, globals []string, flags []cli.Flag, flagArgs []string, action cli.ActionFunc) error {
+	var err error
+	before := func(f *cli.Context) error {
+		err = action(f)
+		return errActed
+	}
 	lib := &cli.App{
 		Name:                      "berth",
 		HideHelp:                  true,
@@ -147,11 +154,17 @@ func withFlags(ctx context.Context, globals []string, flags []cli.Flag, flagArgs
 		ErrWriter:                 io.Discard,
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Flags:                     globalFlags(),
-		Commands:                  []*cli.Command{{Name: "verb", HideHelp: true, Flags: flags, Action: action}},
+		Commands:                  []*cli.Command{{Name: "verb", HideHelp: true, Flags: flags, Before: before}},
 	}
 	args := append(append([]string{"berth"}, globals...), "verb")
-	return lib.RunContext(ctx, append(args, flagArgs...))
+	if libErr := lib.RunContext(ctx, append(args, flagArgs...)); !errors.Is(libErr, errActed) {
+		return libErr
+	}
+	return err
 }
+
+// errActed keeps the library from going on after the action.
+var errActed = errors.New("done")
 
 func (c *call) act() error {
 	err := c.verb.run(c)

@@ -372,5 +372,22 @@ var maskedPaths = []string{
 
 var readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 
-// Encode is the config.json of a configuration.
-func Encode(config *specs.Spec) ([]byte, error) { return json.Marshal(config) }
+// Encode is the config.json of a configuration for Linux. The encoder prepares
+// for every type that a value could hold: without those of other systems it has
+// half the work.
+func Encode(config *specs.Spec) ([]byte, error) {
+	return json.Marshal(struct {
+		Version     string            `json:"ociVersion"`
+		Process     *specs.Process    `json:"process,omitempty"`
+		Root        *specs.Root       `json:"root,omitempty"`
+		Hostname    string            `json:"hostname,omitempty"`
+		Domainname  string            `json:"domainname,omitempty"`
+		Mounts      []specs.Mount     `json:"mounts,omitempty"`
+		Hooks       *specs.Hooks      `json:"hooks,omitempty"`
+		Annotations map[string]string `json:"annotations,omitempty"`
+		Linux       *specs.Linux      `json:"linux,omitempty"`
+	}{
+		config.Version, config.Process, config.Root, config.Hostname, config.Domainname,
+		config.Mounts, config.Hooks, config.Annotations, config.Linux,
+	})
+}

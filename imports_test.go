@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"engine":    {"container", "config", "image", "unit", "logs", "shim"},
 
 	"cmd/berth":           {"engine", "config", "container", "image", "logs", "unit"},
-	"cmd/berth-hook":      {"engine", "config"},
+	"cmd/berth-hook":      {"engine", "config", "unit/journal"},
 	"cmd/berth-generator": {"engine", "config"},
 	"cmd/berth-shim":      {"shim", "container"},
 	"cmd/berth-runtime":   {"runtime"},

@@ -97,6 +97,7 @@ func Run(c Config) (code int, err error) {
 	s.signals = catchSignals(s)
 	if err := s.prepare(c.Container, in); err != nil {
 		s.tell(notify.Status(err.Error()))
+		report(s.rec, err.Error())
 		s.starters.Tell(false)
 		return container.ExitBerth, err
 	}
@@ -108,6 +109,8 @@ func Run(c Config) (code int, err error) {
 			s.dropStore(in)
 			err = s.coldStart(in)
 		case goOn:
+			reportCrash(s.rec, s.dir)
+			s.keepCrash()
 			if err = s.adopt(in); err == nil {
 				s.starters.Tell(true)
 			}
@@ -183,7 +186,7 @@ func (s *shim) openLog() error {
 		Name:   s.rec.Name,
 		Image:  s.rec.Image.Name,
 		Tag:    s.rec.Log.Options["tag"],
-		Units:  []string{"berth-" + s.rec.Name + ".service", "container@" + s.rec.Name + ".service"},
+		Units:  units(s.rec),
 		Epoch:  s.started.Invocation,
 	})
 	if err != nil {
@@ -436,6 +439,7 @@ func (s *shim) failed(err error) int {
 		lines = append(lines, notify.Errno(errno))
 	}
 	s.tell(lines...)
+	report(s.rec, status)
 	return end
 }
 

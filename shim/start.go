@@ -37,6 +37,7 @@ func (s *shim) coldStart(in *notify.Inherited) error {
 	if err := s.makeBundle(); err != nil {
 		return err
 	}
+	s.keepCrash()
 	s.started.Unit, s.started.Cgroup, s.started.Invocation = s.unit.name, s.unit.cgroup, s.unit.invocation
 	if err := s.openLog(); err != nil {
 		return err

@@ -74,6 +74,7 @@ func sweep(store *container.Store, rec *container.Record, started *container.Sta
 	if started != nil {
 		errs = append(errs, store.WriteExit(rec.ID, sweptExit(started, init)))
 	}
+	reportCrash(rec, store.RunDir(rec.ID))
 	errs = append(errs, deleteRun(store, rec))
 	if leaf != "" {
 		removeCgroup(leaf)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/berthrun/berth/config"
 	"github.com/berthrun/berth/engine"
+	"github.com/berthrun/berth/unit/journal"
 )
 
 func main() {
@@ -23,11 +24,30 @@ func main() {
 	}
 	if err := run(context.Background(), os.Args[1], os.Args[2]); err != nil {
 		fmt.Fprintln(os.Stderr, "berth-hook:", err)
+		if os.Args[1] == "condition" {
+			tell(os.Args[2], err)
+		}
 		if errors.Is(err, engine.ErrElsewhere) {
 			os.Exit(1) // the start is skipped; systemd.service(5), ExecCondition=
 		}
 		os.Exit(255)
 	}
+}
+
+// tell writes to the journal why the unit is not started: what it executes has
+// /dev/null for standard error.
+func tell(name string, err error) {
+	c, dialErr := journal.Dial("")
+	if dialErr != nil {
+		return
+	}
+	defer c.Close()
+	_ = c.Send(
+		journal.Field{Name: "MESSAGE", Value: []byte(err.Error())},
+		journal.Field{Name: "PRIORITY", Value: []byte("4")},
+		journal.Field{Name: "SYSLOG_IDENTIFIER", Value: []byte("berth-hook")},
+		journal.Field{Name: "OBJECT_SYSTEMD_UNIT", Value: []byte(engine.TemplateName(name))},
+	)
 }
 
 func run(ctx context.Context, verb, name string) error {

@@ -45,9 +45,9 @@ func find(ctx context.Context, h *Host, ref string, o *PullOptions) (*image.Imag
 		} else if !fits {
 			local = nil
 		}
-	case errors.Is(err, image.ErrNotExist):
+	case errors.Is(err, image.ErrNotExist), o.Policy == "always", o.Policy == "newer": // to pull it mends what is damaged
 		local = nil
-	case err != nil:
+	default:
 		return nil, err
 	}
 	switch o.Policy {

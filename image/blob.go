@@ -66,10 +66,10 @@ func (s *Store) readBlob(d digest.Digest, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// putBlob stores a small blob whose digest has been verified. The caller's
-// lease holds it.
+// putBlob stores a small blob whose digest has been verified; one that has
+// rotted in the store is replaced. The caller's lease holds it.
 func (s *Store) putBlob(d digest.Digest, data []byte) error {
-	if st, err := os.Stat(s.blobPath(d)); err == nil && st.Size() == int64(len(data)) {
+	if have, err := s.readBlob(d, int64(len(data))); err == nil && len(have) == len(data) {
 		return nil
 	}
 	return s.writeFile(s.blobPath(d), data)

@@ -547,9 +547,7 @@ func TestSelfHeal(t *testing.T) {
 	}
 	checkImage(t, s, ref, img)
 	got = wipe()
-	data := bytes.Clone(img.layers[0].blob)
-	data[len(data)/2] ^= 1
-	os.WriteFile(s.blobPath(img.layers[0].digest()), data, 0o644)
+	os.WriteFile(s.blobPath(img.layers[0].digest()), flip(img.layers[0].blob), 0o644)
 	if err := s.Unpack(t.Context(), got); !errors.Is(err, ErrCorrupt) {
 		t.Fatalf("damaged blob: %v", err)
 	}
@@ -557,5 +555,25 @@ func TestSelfHeal(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkImage(t, s, ref, img)
+	for name, blob := range map[string][]byte{"manifest": img.manifest, "configuration": img.config} {
+		for damage, data := range map[string][]byte{"cut": blob[:len(blob)/2], "flipped": flip(blob), "grown": append(bytes.Clone(blob), ' ')} {
+			if err := os.WriteFile(s.blobPath(digest.FromBytes(blob)), data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Resolve(ref); err == nil {
+				t.Errorf("%s %s: nobody noticed", name, damage)
+			}
+			if _, err := s.Pull(t.Context(), ref, nil); err != nil {
+				t.Errorf("%s %s: pull: %v", name, damage, err)
+			}
+			checkImage(t, s, ref, img)
+		}
+	}
 	checkClean(t, s)
+}
+
+func flip(data []byte) []byte {
+	data = bytes.Clone(data)
+	data[len(data)/2] ^= 1
+	return data
 }

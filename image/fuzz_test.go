@@ -52,8 +52,8 @@ func FuzzManifest(f *testing.F) {
 func FuzzIndex(f *testing.F) {
 	img := newTestImage(f)
 	x := &index{}
-	x.set(newEntry(img.desc, img.desc.Digest, "docker.io/library/a:1"))
-	x.set(newEntry(img.desc, img.desc.Digest, "docker.io/library/b:1"))
+	x.set(newEntry(img.desc, img.desc.Digest, 0, "docker.io/library/a:1"))
+	x.set(newEntry(img.desc, img.desc.Digest, 0, "docker.io/library/b:1"))
 	data, err := x.marshal()
 	if err != nil {
 		f.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"iter"
 	"os"
+	"strconv"
 
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -17,6 +18,8 @@ const (
 	// annotationID saves reading a manifest to learn the ID of its image. A
 	// layout that another tool wrote lacks it.
 	annotationID = "io.github.berthrun.image.id"
+	// annotationSize saves walking the unpacked layers; likewise.
+	annotationSize = "io.github.berthrun.image.size"
 
 	maxIndexSize = 64 << 20
 )
@@ -31,13 +34,25 @@ func entryName(e *ispec.Descriptor) string { return e.Annotations[ispec.Annotati
 
 func entryID(e *ispec.Descriptor) digest.Digest { return digest.Digest(e.Annotations[annotationID]) }
 
-func newEntry(manifest ispec.Descriptor, id digest.Digest, name string) ispec.Descriptor {
+// entrySize is how much disk the image takes unpacked; 0 where that is not noted.
+func entrySize(e *ispec.Descriptor) int64 {
+	n, err := strconv.ParseInt(e.Annotations[annotationSize], 10, 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
+
+func newEntry(manifest ispec.Descriptor, id digest.Digest, size int64, name string) ispec.Descriptor {
 	e := ispec.Descriptor{
 		MediaType:   manifest.MediaType,
 		Digest:      manifest.Digest,
 		Size:        manifest.Size,
 		Platform:    manifest.Platform,
 		Annotations: map[string]string{annotationID: id.String()},
+	}
+	if size > 0 {
+		e.Annotations[annotationSize] = strconv.FormatInt(size, 10)
 	}
 	if name != "" {
 		e.Annotations[ispec.AnnotationRefName] = name
@@ -144,7 +159,7 @@ func (x *index) set(e ispec.Descriptor) {
 		}
 		x.entries[i] = e
 		if old.Digest != e.Digest && !x.has(old.Digest) {
-			x.entries = append(x.entries, newEntry(old, entryID(&old), ""))
+			x.entries = append(x.entries, newEntry(old, entryID(&old), entrySize(&old), ""))
 		}
 		x.dropAnonymous()
 		return

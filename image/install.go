@@ -76,12 +76,14 @@ func (s *Store) commit(img *Image, names []string) (*Image, error) {
 			return nil, err
 		}
 	}
+	s.locate(img)
+	img.DiskSize = img.measure()
 	err := s.updateIndex(func(x *index) error {
 		for _, name := range names {
-			x.set(newEntry(img.Manifest, img.ID, name))
+			x.set(newEntry(img.Manifest, img.ID, img.DiskSize, name))
 		}
 		if len(names) == 0 {
-			x.set(newEntry(img.Manifest, img.ID, ""))
+			x.set(newEntry(img.Manifest, img.ID, img.DiskSize, ""))
 		}
 		s.names(x, img)
 		return nil
@@ -89,7 +91,6 @@ func (s *Store) commit(img *Image, names []string) (*Image, error) {
 	if err != nil {
 		return nil, s.diskError(err)
 	}
-	s.locate(img)
 	return img, nil
 }
 

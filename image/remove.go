@@ -44,7 +44,7 @@ func (s *Store) Tag(src, dst string) error {
 		if err != nil {
 			return fmt.Errorf("tag image %s: %w", src, err)
 		}
-		x.set(newEntry(*e, id, ref.String()))
+		x.set(newEntry(*e, id, entrySize(e), ref.String()))
 		return nil
 	})
 }

@@ -23,6 +23,7 @@ type Image struct {
 	RawConfig   json.RawMessage // the configuration as it came: also what OCI leaves out, Healthcheck, OnBuild, Shell
 	Layers      []Layer         // base first
 	Size        int64           // of the blobs: layers as they came, configuration, manifest
+	DiskSize    int64           // of the files in the unpacked layers; 0 where it was not noted: see Measure
 	Created     time.Time       // zero when the image does not say
 }
 
@@ -234,8 +235,10 @@ func (s *Store) load(x *index, e *ispec.Descriptor) (*Image, error) {
 }
 
 func newImage(e ispec.Descriptor, m *ispec.Manifest, config *ispec.Image, raw []byte) *Image {
+	size := entrySize(&e)
 	e.Annotations = nil
 	img := &Image{
+		DiskSize:  size,
 		ID:        m.Config.Digest,
 		Manifest:  e,
 		Config:    *config,
@@ -328,6 +331,7 @@ func (s *Store) list(x *index) ([]*Image, error) {
 		}
 		if !seen[img.ID] {
 			seen[img.ID] = true
+			img.Measure()
 			imgs = append(imgs, img)
 		}
 	}

@@ -132,7 +132,7 @@ func TestPsFormatErrors(t *testing.T) {
 func testImages() []*image.Image {
 	now := time.Date(2025, 3, 1, 12, 0, 0, 0, time.UTC)
 	img := func(digit string, size int64, age time.Duration, names ...string) *image.Image {
-		m := &image.Image{ID: digest.Digest("sha256:" + strings.Repeat(digit, 64)), Size: size, Created: now.Add(-age), Names: names}
+		m := &image.Image{ID: digest.Digest("sha256:" + strings.Repeat(digit, 64)), DiskSize: size, Created: now.Add(-age), Names: names}
 		m.Manifest.Digest = digest.Digest("sha256:" + strings.Repeat("f", 64))
 		m.Config.Config.Labels = map[string]string{"k": "v"}
 		return m

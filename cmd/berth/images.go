@@ -118,7 +118,7 @@ func imageOrder(field string) (func(a, b imageRow) bool, error) {
 	case "repository":
 		return func(a, b imageRow) bool { return a.repository < b.repository }, nil
 	case "size":
-		return func(a, b imageRow) bool { return a.img.Size < b.img.Size }, nil
+		return func(a, b imageRow) bool { return a.img.DiskSize < b.img.DiskSize }, nil
 	case "tag":
 		return func(a, b imageRow) bool { return a.tag < b.tag }, nil
 	}
@@ -282,11 +282,11 @@ func (r imageRow) CreatedAt() string { return timeText(r.img.Created) }
 // CreatedTime is the same.
 func (r imageRow) CreatedTime() string { return r.CreatedAt() }
 
-// Size is that of its blobs.
-func (r imageRow) Size() string { return humanSize(r.img.Size) }
+// Size is what its files take, unpacked.
+func (r imageRow) Size() string { return humanSize(r.img.DiskSize) }
 
 // VirtualSize is the same in bytes.
-func (r imageRow) VirtualSize() int64 { return r.img.Size }
+func (r imageRow) VirtualSize() int64 { return r.img.DiskSize }
 
 // Labels are its labels.
 func (r imageRow) Labels() map[string]string { return r.img.Config.Config.Labels }
@@ -344,7 +344,7 @@ func imagesJSON(rows []imageRow) []imageJSON {
 		seen[r.Id()] = true
 		list = append(list, imageJSON{
 			ID: r.Id(), RepoTags: orEmpty(r.img.Names), RepoDigests: orEmpty(r.img.RepoDigests), Names: orEmpty(r.img.Names), Digest: r.Digest(),
-			Created: r.img.Created.Unix(), CreatedAt: r.img.Created, Size: r.img.Size, VirtualSize: r.img.Size,
+			Created: r.img.Created.Unix(), CreatedAt: r.img.Created, Size: r.img.DiskSize, VirtualSize: r.img.DiskSize,
 			Labels: r.Labels(), Dangling: r.Dangling(),
 		})
 	}

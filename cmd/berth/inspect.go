@@ -163,11 +163,12 @@ type imageRootFS struct {
 }
 
 func imageDetails(img *image.Image) *imageObject {
+	img.Measure()
 	cfg := &img.Config
 	o := &imageObject{
 		ID: img.ID.String(), Digest: img.Manifest.Digest.String(), RepoTags: orEmpty(img.Names), RepoDigests: orEmpty(img.RepoDigests),
 		Created: img.Created, Author: cfg.Author, Architecture: cfg.Architecture, Os: cfg.OS, Variant: cfg.Variant,
-		Size: img.Size, VirtualSize: img.Size, Config: cfg.Config, Labels: cfg.Config.Labels,
+		Size: img.DiskSize, VirtualSize: img.DiskSize, Config: cfg.Config, Labels: cfg.Config.Labels,
 		RootFS: imageRootFS{Type: "layers"}, History: cfg.History, ManifestType: img.Manifest.MediaType, User: cfg.Config.User,
 	}
 	for _, l := range img.Layers {

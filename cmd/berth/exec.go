@@ -70,7 +70,7 @@ func runExec(c *call) error {
 		_, err := engine.Exec(c.ctx, c.host, name, e)
 		return err
 	}
-	f := &foreground{std: c.std, keys: keys, proxy: true, release: c.release}
+	f := &foreground{std: c.std, keys: keys, proxy: true, signals: expectSignals(), release: c.release}
 	return c.execForeground(f, name, e, v.Bool("interactive"))
 }
 

@@ -6,7 +6,6 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,49 +40,48 @@ func interruptible(parent context.Context) (ctx context.Context, release func())
 	})
 }
 
-// signalQueue is what comes in while a process is in the foreground.
+// signalQueue is what comes in for a process in the foreground.
 type signalQueue struct {
-	ch   chan os.Signal
-	done chan struct{} // closed by stop
-	once sync.Once
-	rest *time.Timer
+	ch     chan os.Signal
+	caught chan struct{} // closed when early is through
+	done   chan struct{} // closed by stop
+	once   sync.Once
 }
 
-// firstSignals are caught from the beginning, the others a moment later: each
-// costs Go's runtime a handshake between threads, all sixty of them more than a
-// short container takes.
-var firstSignals = []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM}
-
-const restDelay = 20 * time.Millisecond
-
-// catchSignals takes every signal that can be caught, except those that stop a
-// background job that touches the terminal: caught, they would come without end.
-func catchSignals() *signalQueue {
-	q := &signalQueue{ch: make(chan os.Signal, 128), done: make(chan struct{})}
-	signal.Notify(q.ch, firstSignals...)
-	q.rest = time.AfterFunc(restDelay, func() {
+// expectSignals begins to catch signals for a process that is being started,
+// as far as they mean nothing to a berth that has no process yet. Each costs
+// Go's runtime a handshake between threads, all sixty of them two milliseconds:
+// they are to pass while systemd works, and before the process can be seen to
+// run. What comes before the queue is handled waits in it.
+func expectSignals() *signalQueue {
+	q := &signalQueue{ch: make(chan os.Signal, 128), caught: make(chan struct{}), done: make(chan struct{})}
+	go func() { // ends by itself
+		defer close(q.caught)
 		var list []os.Signal
 		for n := syscall.Signal(1); n <= 64; n++ {
 			switch n {
-			case syscall.SIGKILL, syscall.SIGSTOP, syscall.SIGTTIN, syscall.SIGTTOU,
-				32, 33: // the C library's own
+			case syscall.SIGKILL, syscall.SIGSTOP, 32, 33: // the last are the C library's own
+			case syscall.SIGTTIN, syscall.SIGTTOU: // of a background job at the terminal: caught, they would come without end
+			case syscall.SIGPIPE: // a client without a process ends by it as anybody does
+			case syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGTSTP: // see catch
 			default:
 				list = append(list, n)
 			}
 		}
 		signal.Notify(q.ch, list...)
-	})
+	}()
 	return q
+}
+
+// catch takes the rest, which meant berth until now: the process is there.
+func (q *signalQueue) catch() {
+	signal.Notify(q.ch, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGTSTP, syscall.SIGPIPE)
+	<-q.caught
 }
 
 // stop ends the handling. The signals stay caught: this process is about to
 // end, and to let go of each is a handshake again.
-func (q *signalQueue) stop() {
-	q.once.Do(func() {
-		q.rest.Stop()
-		close(q.done)
-	})
-}
+func (q *signalQueue) stop() { q.once.Do(func() { close(q.done) }) }
 
 // handleSignals is the foreground's answer to them: to hand them on, or, where
 // the process has our terminal and with it our ctrl-c, to look after that.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -121,6 +120,10 @@ func runRun(c *call) error {
 	if err != nil {
 		return err
 	}
+	var signals *signalQueue
+	if attach != nil {
+		signals = expectSignals()
+	}
 	done := c.progress(&o.Pull, c.flags.Bool("quiet"))
 	r, session, err := engine.Run(c.ctx, h, spec, o, attach)
 	done()
@@ -134,7 +137,7 @@ func runRun(c *call) error {
 		c.println(r.ID)
 		return nil
 	}
-	return c.foreground(session, keys, c.flags.Bool("sig-proxy"))
+	return c.foreground(session, signals, keys)
 }
 
 // attachment says what run attaches to: nothing with -d, what -a names, or all
@@ -181,14 +184,14 @@ func (c *call) detachKeys() ([]byte, error) {
 }
 
 // foreground carries a container's session to its end.
-func (c *call) foreground(s *engine.Session, keys []byte, proxy bool) error {
+func (c *call) foreground(s *engine.Session, signals *signalQueue, keys []byte) error {
 	if err := c.out.Flush(); err != nil {
 		s.Close()
 		return outputError(err)
 	}
-	f := &foreground{std: c.std, session: s, keys: keys, proxy: proxy, release: c.release}
+	f := &foreground{std: c.std, session: s, keys: keys, proxy: c.flags.Bool("sig-proxy"), signals: signals, release: c.release}
 	f.streams()
-	return f.run(context.WithoutCancel(c.ctx))
+	return f.run(c.ctx)
 }
 
 // cidFile is where --cidfile wants the container's ID. It must not be there

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +22,7 @@ type foreground struct {
 	session *engine.Session
 	keys    []byte // that detach; none: nothing does
 	proxy   bool   // hand signals on to the process
+	signals *signalQueue
 	release func() // ends what was done about signals before
 
 	// The streams to carry; nil where there is none, or where the process has
@@ -47,11 +47,16 @@ func (f *foreground) streams() {
 // run lasts until the process ends or is left. It returns an error that
 // carries the exit code: status where there is nothing to print.
 func (f *foreground) run(ctx context.Context) error {
-	ctx = context.WithoutCancel(ctx) // from here on signals are for the process
 	f.left = make(chan error, 4)
-	signals := catchSignals()
-	defer signals.stop()
+	f.signals.catch()
+	defer f.signals.stop()
 	f.release()
+	// From here on signals are for the process, the last one that was not too.
+	var late signalError
+	if errors.As(context.Cause(ctx), &late) {
+		f.signals.ch <- late.sig
+	}
+	ctx = context.WithoutCancel(ctx)
 	if f.session.TTY {
 		if err := f.takeTerminal(ctx); err != nil {
 			f.session.Close()
@@ -61,7 +66,7 @@ func (f *foreground) run(ctx context.Context) error {
 			defer f.term.restore()
 		}
 	}
-	exit, err := f.carry(ctx, signals)
+	exit, err := f.carry(ctx)
 	if err != nil {
 		return err
 	}
@@ -95,7 +100,7 @@ func (f *foreground) resize(ctx context.Context) {
 
 // carry moves the streams until the process has ended or is left. Then only
 // output that nobody takes may still be on its way, for this process to end with.
-func (f *foreground) carry(ctx context.Context, signals *signalQueue) (*container.Exit, error) {
+func (f *foreground) carry(ctx context.Context) (*container.Exit, error) {
 	in, err := newInput(f.std.in)
 	if err != nil {
 		f.session.Close()
@@ -112,14 +117,11 @@ func (f *foreground) carry(ctx context.Context, signals *signalQueue) (*containe
 	if f.stderr != nil {
 		outputs.Go(func() { f.copyOutput(f.std.err, f.stderr) })
 	}
-	inputs.Go(func() { f.handleSignals(ctx, signals) })
+	inputs.Go(func() { f.handleSignals(ctx, f.signals) })
 
 	exit, err := f.wait(ctx, &outputs)
-	signals.stop()
+	f.signals.stop()
 	in.cancel()
-	if errors.Is(err, syscall.EPIPE) && f.proxy {
-		_ = f.session.Signal(ctx, syscall.SIGPIPE) // as the kernel would have told the process
-	}
 	f.session.Close()
 	if f.stdin != nil {
 		f.stdin.Close() // wakes a writer whose process does not read

@@ -66,11 +66,12 @@ func startAttached(c *call) error {
 		return usagef("--attach needs one container, not %d", len(list))
 	}
 	in := c.flags.Bool("interactive")
+	signals := expectSignals()
 	s, err := engine.Start(c.ctx, c.host, list[0], &engine.AttachOptions{Stdin: in, Stdout: true, Stderr: true, StdinOnce: in})
 	if err != nil {
 		return err
 	}
-	return c.foreground(s, keys, c.flags.Bool("sig-proxy"))
+	return c.foreground(s, signals, keys)
 }
 
 func attachVerb() *verb {
@@ -99,11 +100,12 @@ detach keys are typed.`,
 			if err != nil {
 				return err
 			}
+			signals := expectSignals()
 			s, err := engine.Attach(c.ctx, c.host, name, engine.AttachOptions{Stdin: !c.flags.Bool("no-stdin"), Stdout: true, Stderr: true})
 			if err != nil {
 				return err
 			}
-			return c.foreground(s, keys, c.flags.Bool("sig-proxy"))
+			return c.foreground(s, signals, keys)
 		},
 	}
 }

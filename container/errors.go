@@ -8,4 +8,5 @@ var (
 	ErrExists    = errors.New("name is in use")
 	ErrAmbiguous = errors.New("more than one container has an ID that begins so")
 	ErrInUse     = errors.New("in use")
+	ErrDamaged   = errors.New("is damaged")
 )

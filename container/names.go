@@ -154,7 +154,11 @@ func (s *Store) Rename(r *Record, name string) error {
 		}
 	}
 	now.Name = name
-	if err := s.Update(now); err != nil {
+	err = fsync(s.names()) // no record with a name that leads nowhere
+	if err == nil {
+		err = s.Update(now)
+	}
+	if err != nil {
 		return errors.Join(err, s.unlinkName(name, r.ID))
 	}
 	r.Name = name

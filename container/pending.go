@@ -17,8 +17,8 @@ func (s *Store) Create(r *Record, fill func(dir string) error) error {
 	if err != nil {
 		return err
 	}
-	defer p.Close()
-	return s.Commit(r.ID)
+	err = s.Commit(r.ID)
+	return errors.Join(err, p.Close())
 }
 
 // Pending is a container that is complete on disk and not there yet for
@@ -28,6 +28,7 @@ type Pending struct {
 	s      *Store
 	record *Record
 	lock   *Lock
+	closed bool
 }
 
 // Prepare makes the directory of r under a name that no reader looks at.
@@ -40,7 +41,7 @@ func (s *Store) Prepare(r *Record, fill func(dir string) error) (_ *Pending, err
 	if err != nil {
 		return nil, fmt.Errorf("create container %s: %w", r.Name, err)
 	}
-	p := &Pending{s, r, lock}
+	p := &Pending{s: s, record: r, lock: lock}
 	defer func() {
 		if err != nil {
 			p.Close()
@@ -57,21 +58,36 @@ func (s *Store) Prepare(r *Record, fill func(dir string) error) (_ *Pending, err
 			return nil, err
 		}
 	}
-	// A container that goes away by itself is worth no wait for the disk.
-	if err := writeJSON(filepath.Join(tmp, RecordFile), r, !r.AutoRemove); err != nil {
+	if err := writeJSON(filepath.Join(tmp, RecordFile), r, false); err != nil {
 		return nil, err
+	}
+	if r.AutoRemove { // one that goes by itself is worth no wait for the disk
+		return p, nil
+	}
+	// What is committed is whole, also after a power cut.
+	if err := fsyncDir(tmp); err != nil {
+		return nil, fmt.Errorf("create container %s: %w", r.Name, err)
 	}
 	return p, nil
 }
 
-// Close removes what Prepare made unless it was committed.
+// Close removes what Prepare made unless it was committed. Then it has the disk
+// keep that: what is there when Close returns survives a power cut, except with
+// AutoRemove.
 func (p *Pending) Close() error {
 	defer p.lock.Close()
 	id := p.record.ID
 	gone := p.s.removed(id)
 	err := os.Rename(p.s.pending(id), gone)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // committed
+	if errors.Is(err, fs.ErrNotExist) { // committed, and closed already where it does not exist either
+		if p.record.AutoRemove || p.closed {
+			return nil
+		}
+		p.closed = true
+		if err := fsyncAll(p.s.containers(), p.s.names()); err != nil {
+			return fmt.Errorf("create container %s: %w", p.record.Name, err)
+		}
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("remove container %s: %w", p.record.Name, err)

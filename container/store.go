@@ -73,6 +73,15 @@ func exists(path string) bool {
 	return err == nil
 }
 
+// known is exists for those who may not be allowed to know.
+func known(path string) (bool, error) {
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // Load returns the record of the container called by name, ID or the unique
 // beginning of an ID.
 func (s *Store) Load(nameOrID string) (*Record, error) {
@@ -89,11 +98,18 @@ func (s *Store) find(nameOrID string) (string, error) {
 	}
 	// An ID comes first: whoever has one must not meet a container that was
 	// given it for a name.
-	if isID(nameOrID) && exists(s.Dir(nameOrID)) {
-		return nameOrID, nil
+	if isID(nameOrID) {
+		if ok, err := known(s.Dir(nameOrID)); ok || err != nil {
+			return nameOrID, err
+		}
 	}
-	if id, err := s.nameID(nameOrID); err == nil && exists(s.Dir(id)) {
-		return id, nil
+	id, err := s.nameID(nameOrID)
+	if err == nil {
+		if ok, err := known(s.Dir(id)); ok || err != nil {
+			return id, err
+		}
+	} else if errors.Is(err, fs.ErrPermission) {
+		return "", err
 	}
 	if !isHex(nameOrID) {
 		return "", ErrNotExist
@@ -139,11 +155,11 @@ func (s *Store) LoadID(id string) (*Record, error) {
 		return nil, fmt.Errorf("read container %s: %w", id, err)
 	}
 	r, err := decodeRecord(data)
+	if err == nil && r.ID != id {
+		err = fmt.Errorf("it %w: it is the record of container %s", ErrDamaged, r.ID)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	if r.ID != id {
-		return nil, fmt.Errorf("read %s: it is the record of container %s", path, r.ID)
 	}
 	return r, nil
 }
@@ -151,16 +167,16 @@ func (s *Store) LoadID(id string) (*Record, error) {
 func decodeRecord(data []byte) (*Record, error) {
 	r := new(Record)
 	if err := json.Unmarshal(data, r); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("it %w: %w", ErrDamaged, err)
 	}
 	if r.Version < 1 {
-		return nil, fmt.Errorf("not a container's record: it has no format")
+		return nil, fmt.Errorf("it %w: it has no format", ErrDamaged)
 	}
 	if r.Version > RecordVersion {
 		return nil, fmt.Errorf("format %d is newer than this berth knows (%d): upgrade berth", r.Version, RecordVersion)
 	}
 	if !isID(r.ID) || CheckName(r.Name) != nil {
-		return nil, fmt.Errorf("not a container's record")
+		return nil, fmt.Errorf("it %w: it is no container's", ErrDamaged)
 	}
 	return r, nil
 }
@@ -247,7 +263,9 @@ func (s *Store) Update(r *Record) error {
 }
 
 // Remove takes the container off the disk: out of sight by one rename, then
-// file by file. What a kill leaves of the second half Sweep removes.
+// file by file. What a kill leaves of the second half Sweep removes; a power cut
+// may bring all of it back. Where a rename was faster r has the new name after
+// that.
 func (s *Store) Remove(r *Record) error {
 	gone := s.removed(r.ID)
 	if err := os.Rename(s.Dir(r.ID), gone); err != nil {
@@ -257,6 +275,11 @@ func (s *Store) Remove(r *Record) error {
 		return fmt.Errorf("remove container %s: %w", r.Name, err)
 	}
 	s.dropName(r.Name, r.ID)
+	// From here on nobody can rename it.
+	if now, err := readJSON[Record](filepath.Join(gone, RecordFile)); err == nil && now != nil && now.Name != r.Name && CheckName(now.Name) == nil {
+		r.Name = now.Name
+		s.dropName(r.Name, r.ID)
+	}
 	if err := os.RemoveAll(gone); err != nil {
 		return fmt.Errorf("remove container %s: %w", r.Name, err)
 	}

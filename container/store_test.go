@@ -263,9 +263,24 @@ func TestDamagedRecords(t *testing.T) {
 	if _, err := s.ImageUsers("sha256:1"); err == nil {
 		t.Error("users of an image with damaged records: got no error")
 	}
-	// They can be got rid of all the same.
+	// They can be got rid of all the same, except what another berth can read.
+	listed, err := s.Damaged()
+	if err != nil || len(listed) != len(damaged)-1 || slices.Contains(listed, ids["newer"]) {
+		t.Errorf("listed as damaged: %d, %v, want all but the newer one", len(listed), err)
+	}
 	for name, id := range ids {
-		if err := s.Remove(&Record{ID: id, Name: name}); err != nil {
+		r, err := s.Remains(name)
+		if name == "newer" {
+			if err == nil || errors.Is(err, ErrDamaged) {
+				t.Errorf("remains of a newer format: got %v, want to be refused", err)
+			}
+			r, err = &Record{ID: id, Name: name}, nil
+		}
+		if err != nil || r.ID != id || r.Name != name {
+			t.Errorf("remains of %s: got %v, %v", name, r, err)
+			continue
+		}
+		if err := s.Remove(r); err != nil {
 			t.Error(err)
 		}
 	}

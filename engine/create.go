@@ -31,14 +31,13 @@ func Create(ctx context.Context, h *Host, spec container.Spec, o *CreateOptions)
 	if err != nil {
 		return nil, err
 	}
-	defer p.Close()
 	if err := writeDropIn(h, r); err != nil {
-		return nil, err
+		return nil, errors.Join(err, p.Close())
 	}
 	if err := h.Containers.Commit(r.ID); err != nil {
-		return nil, errors.Join(err, removeDropIn(h, r.Name))
+		return nil, errors.Join(err, removeDropIn(h, r.Name), p.Close())
 	}
-	return r, nil
+	return r, p.Close()
 }
 
 // prepare resolves spec on this machine and puts the result on disk: complete,
@@ -112,8 +111,11 @@ func makeRoom(ctx context.Context, h *Host, name string, replace bool) error {
 		return err
 	}
 	old, err := h.Containers.Load(name)
+	if errors.Is(err, container.ErrDamaged) && replace {
+		old, err = h.Containers.Remains(name)
+	}
 	if err != nil || old.Name != name {
-		return nil
+		return nil // Prepare tells
 	}
 	if !replace {
 		return fmt.Errorf("name container %q: %w by container %s: choose another one, or remove that container first", name, container.ErrExists, old.ID[:12])

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +23,7 @@ type Filters struct {
 // filterKeys is every key of --filter and how its value becomes a condition.
 var filterKeys = map[string]func(h *Host, value string) (func(*Summary) bool, error){
 	"id":       text(func(s *Summary, v string) bool { return strings.HasPrefix(s.Record.ID, v) }),
-	"name":     text(func(s *Summary, v string) bool { return strings.Contains(s.Record.Name, v) }),
+	"name":     nameFilter,
 	"label":    text(func(s *Summary, v string) bool { return hasLabel(s.Record.Labels, v) }),
 	"label!":   text(func(s *Summary, v string) bool { return !hasLabel(s.Record.Labels, v) }),
 	"ancestor": text(isAncestor),
@@ -95,6 +96,17 @@ func text(match func(*Summary, string) bool) func(*Host, string) (func(*Summary)
 	return func(_ *Host, value string) (func(*Summary) bool, error) {
 		return func(s *Summary) bool { return match(s, value) }, nil
 	}
+}
+
+// nameFilter takes a regular expression that fits anywhere in the name, as
+// docker and podman do. With the slash that Docker's API has before each name it
+// fits as well.
+func nameFilter(_ *Host, value string) (func(*Summary) bool, error) {
+	re, err := regexp.Compile(value)
+	if err != nil {
+		return nil, fmt.Errorf("must be a regular expression: %w", err)
+	}
+	return func(s *Summary) bool { return re.MatchString(s.Record.Name) || re.MatchString("/"+s.Record.Name) }, nil
 }
 
 func hasLabel(labels map[string]string, want string) bool {

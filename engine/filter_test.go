@@ -54,6 +54,7 @@ func TestFilters(t *testing.T) {
 		{"", true},
 		{"id=0123", true}, {"id=" + testID, true}, {"id=123", false},
 		{"name=web", true}, {"name=web-1", true}, {"name=b-", true}, {"name=nginx", false},
+		{"name=^web", true}, {"name=^eb", false}, {"name=^web-1$", true}, {"name=^web$", false}, {"name=w.b-[0-9]", true}, {"name=^(db|web-1)$", true}, {"name=^/web-1$", true}, {"name=", true},
 		{"label=app", true}, {"label=app=web", true}, {"label=app=", false}, {"label=empty", true}, {"label=empty=", true}, {"label=eq=a=b", true}, {"label=none", false},
 		{"label=app label=empty", true}, {"label=app label=none", false}, // every one must hold
 		{"label!=none", true}, {"label!=app", false}, {"label!=app=other", true},
@@ -88,7 +89,7 @@ func TestFilters(t *testing.T) {
 			t.Errorf("%s, of a container that never ran: got %t, want %t", filter, got, want)
 		}
 	}
-	for _, bad := range []string{"", "name", "nome=x", "=x", "status=up", "status=", "exited=x", "exited=", "before=missing", "until=x", "Label=x"} {
+	for _, bad := range []string{"", "name", "nome=x", "=x", "status=up", "status=", "exited=x", "exited=", "before=missing", "until=x", "Label=x", "name=(", "name=*"} {
 		if _, err := ParseFilters(h, []string{bad}); err == nil || !strings.Contains(err.Error(), "filter") {
 			t.Errorf("%q: got %v", bad, err)
 		}

@@ -17,11 +17,7 @@ type RemoveOptions struct {
 
 // Remove removes a container that does not run, and returns its ID.
 func Remove(ctx context.Context, h *Host, name string, o RemoveOptions) (string, error) {
-	r, err := h.Containers.Load(name)
-	if err != nil {
-		return "", err
-	}
-	p, err := where(ctx, h, r)
+	r, p, err := removable(ctx, h, name, o.Force)
 	if err != nil {
 		return "", err
 	}
@@ -42,13 +38,36 @@ func Remove(ctx context.Context, h *Host, name string, o RemoveOptions) (string,
 		return "", fmt.Errorf("remove container %s: %w", r.Name, err)
 	}
 	defer lock.Close()
-	if err := removeDropIn(h, r.Name); err != nil {
+	known := r.Name
+	if err := removeDropIn(h, known); err != nil {
 		return "", err
 	}
 	if err := h.Containers.Remove(r); err != nil && !errors.Is(err, container.ErrNotExist) {
 		return "", err
 	}
+	if r.Name != known { // it was renamed meanwhile
+		return r.ID, removeDropIn(h, r.Name)
+	}
 	return r.ID, nil
+}
+
+// removable finds a container and where it runs; with force also by what
+// remains of one that is damaged.
+func removable(ctx context.Context, h *Host, name string, force bool) (r *container.Record, p *place, err error) {
+	if r, err = h.Containers.Load(name); err == nil {
+		p, err = where(ctx, h, r)
+	}
+	if !force || !errors.Is(err, container.ErrDamaged) {
+		return r, p, err
+	}
+	if r, err = h.Containers.Remains(name); err != nil {
+		return nil, nil, err
+	}
+	if r.Runtime.Path == "" {
+		r.Runtime, _ = findRuntime(h, "") // the most likely one, to clear away a run that was cut off
+	}
+	p, err = where(ctx, h, r)
+	return r, p, err
 }
 
 // endWait bounds the time between systemd's word that a unit is over and the
@@ -84,5 +103,13 @@ func Rename(ctx context.Context, h *Host, name, newName string) error {
 	if err := h.Containers.Rename(r, newName); err != nil {
 		return err
 	}
-	return errors.Join(writeDropIn(h, r), removeDropIn(h, old))
+	if r.AutoRemove { // has no drop-in
+		return nil
+	}
+	err = errors.Join(writeDropIn(h, r), removeDropIn(h, old))
+	// Removed or renamed again meanwhile, it has left that to us.
+	if now, lerr := h.Containers.LoadID(r.ID); errors.Is(lerr, container.ErrNotExist) || lerr == nil && now.Name != r.Name {
+		err = errors.Join(err, removeDropIn(h, r.Name))
+	}
+	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"syscall"
 	"time"
 
@@ -30,8 +31,9 @@ func stop(ctx context.Context, h *Host, r *container.Record, timeout *time.Durat
 	if p.status.Active == "" {
 		return sweep(h, r)
 	}
-	if timeout != nil && p.started != nil {
-		if err := h.Containers.SetStopTimeout(r.ID, *timeout); err != nil {
+	if timeout != nil {
+		// Without a directory of the run there is no shim yet to wait for.
+		if err := h.Containers.SetStopTimeout(r.ID, *timeout); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

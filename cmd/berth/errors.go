@@ -150,6 +150,9 @@ func advice(err error) string {
 	if errors.Is(err, syscall.ENOSPC) && !errors.As(err, &w) {
 		return ": make room, e.g. by berth image prune"
 	}
+	if errors.Is(err, container.ErrDamaged) {
+		return ": berth rm -f takes such a container away"
+	}
 	if os.Geteuid() != 0 && (errors.Is(err, fs.ErrPermission) || errors.Is(err, unit.ErrPermission)) {
 		return ": run it as root"
 	}

@@ -95,6 +95,10 @@ func readCIDFile(path string) (string, error) {
 // systemd and for their processes, not for a CPU.
 const atOnce = 32
 
+// errNothing: there was nothing to do and there is nothing to print. It is no
+// failure.
+var errNothing = errors.New("nothing to do")
+
 // each does f for every container and prints the names of those it succeeded
 // for, in order. One that fails does not keep the others from their turn; what
 // went wrong is returned together.
@@ -124,6 +128,9 @@ func (c *call) eachPrint(names []string, f func(name string) error, print func(n
 	var errs failures
 	for i, name := range names {
 		<-done[i]
+		if errors.Is(results[i], errNothing) {
+			continue
+		}
 		if results[i] == nil {
 			print(name)
 			c.out.Flush() // a long wait may follow; a failure shows at the last one

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -54,7 +55,7 @@ berth stop -t 2 --all`,
 // ignoring drops what --ignore says is no failure.
 func (c *call) ignoring(err error) error {
 	if c.flags.Bool("ignore") && errors.Is(err, container.ErrNotExist) {
-		return nil
+		return errNothing
 	}
 	return err
 }
@@ -169,6 +170,9 @@ func runRm(c *call) error {
 		return usagef("--time needs --force")
 	}
 	list, err := c.containers()
+	if force && c.flags.Bool("all") && len(c.flags.StringSlice("filter")) == 0 {
+		list, err = c.withDamaged(list, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -176,7 +180,7 @@ func runRm(c *call) error {
 		_, err := engine.Remove(c.ctx, c.host, name, engine.RemoveOptions{Force: force, Timeout: timeout})
 		switch {
 		case errors.Is(err, container.ErrNotExist) && force:
-			return nil
+			return errNothing
 		case errors.Is(err, container.ErrNotExist):
 			err = &codedError{1, err}
 		case errors.Is(err, container.ErrInUse):
@@ -184,6 +188,21 @@ func runRm(c *call) error {
 		}
 		return c.ignoring(err)
 	})
+}
+
+// withDamaged adds to a list of all containers, which err may have kept short,
+// those of which not enough can be read to be listed.
+func (c *call) withDamaged(list []string, err error) ([]string, error) {
+	if err != nil && !errors.Is(err, container.ErrDamaged) {
+		return nil, err
+	}
+	damaged, err := c.host.Containers.Damaged()
+	for _, id := range damaged {
+		if !slices.Contains(list, id) {
+			list = append(list, id)
+		}
+	}
+	return list, err
 }
 
 func renameVerb() *verb {

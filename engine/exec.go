@@ -159,7 +159,9 @@ func hasEnv(env []string, name string) bool {
 // execUser changes the user and what follows from it.
 func execUser(h *Host, r *container.Record, e *ExecSpec, p *specs.Process) error {
 	spec := r.Spec
-	spec.Privileged = spec.Privileged || e.Privileged
+	if e.Privileged { // whatever the container was denied
+		spec.Privileged, spec.CapDrop = true, nil
+	}
 	want := e.User
 	if want == "" {
 		want = fmt.Sprintf("%d:%d", p.User.UID, p.User.GID)

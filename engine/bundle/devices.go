@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -57,13 +58,16 @@ func deviceNodes(source, dest string) ([]specs.LinuxDevice, error) {
 	}
 	var nodes []specs.LinuxDevice
 	err = filepath.WalkDir(source, func(path string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) && path != source {
+			return nil // gone meanwhile
+		}
 		if err != nil {
 			return err
 		}
 		if e.IsDir() {
-			switch e.Name() {
-			case "pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev":
-				return filepath.SkipDir
+			// What is mounted there, as /dev/pts and /dev/shm are, is no part of it.
+			if info, err := e.Info(); err != nil || info.Sys().(*syscall.Stat_t).Dev != st.Sys().(*syscall.Stat_t).Dev {
+				return fs.SkipDir
 			}
 			return nil
 		}

@@ -253,7 +253,11 @@ func runWait(c *call) error {
 	var codes sync.Map // name → exit code as text
 	return c.eachPrint(list, func(name string) error {
 		exit, err := engine.Wait(c.ctx, c.host, name, c.flags.String("condition"))
-		if err = c.ignoring(err); err != nil {
+		if c.ignoring(err) == errNothing {
+			codes.Store(name, "-1") // as podman-wait(1) marks what is not there
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		codes.Store(name, exitText(exit))

@@ -24,13 +24,7 @@ func Remove(ctx context.Context, h *Host, name string, o RemoveOptions) (string,
 	if p.running() && !o.Force {
 		return "", fmt.Errorf("remove container %s: %w: it is %s: stop it first, or use --force", r.Name, container.ErrInUse, p.state())
 	}
-	if err := stop(ctx, h, r, o.Timeout); err != nil {
-		return "", err
-	}
-	if err := awaitGone(ctx, h, r, UnitName(r.Name), TemplateName(r.Name)); err != nil {
-		return "", err
-	}
-	lock, err := retryInUse(ctx, func() (*container.Lock, error) { return h.Containers.Lock(r.ID) })
+	lock, err := lockStopped(ctx, h, r, o)
 	if errors.Is(err, container.ErrNotExist) {
 		return r.ID, nil // --rm: the shim was first
 	}
@@ -49,6 +43,34 @@ func Remove(ctx context.Context, h *Host, name string, o RemoveOptions) (string,
 		return r.ID, removeDropIn(h, r.Name)
 	}
 	return r.ID, nil
+}
+
+// stopAgain is how long a forced removal waits for a container that it has
+// stopped before it looks whether somebody has started it again.
+const stopAgain = 200 * time.Millisecond
+
+// lockStopped stops a container and takes it: as often as somebody starts it
+// again meanwhile, where the removal is forced.
+func lockStopped(ctx context.Context, h *Host, r *container.Record, o RemoveOptions) (*container.Lock, error) {
+	wait := endWait
+	if o.Force {
+		wait = stopAgain
+	}
+	for end := time.Now().Add(endWait); ; {
+		if err := stop(ctx, h, r, o.Timeout); err != nil {
+			return nil, err
+		}
+		if err := awaitGone(ctx, h, r, UnitName(r.Name), TemplateName(r.Name)); err != nil {
+			return nil, err
+		}
+		lock, err := retryFor(ctx, wait, func() (*container.Lock, error) { return h.Containers.Lock(r.ID) })
+		if !o.Force || !errors.Is(err, container.ErrInUse) || time.Now().After(end) {
+			return lock, err
+		}
+		if now, err := h.Containers.LoadID(r.ID); err == nil {
+			r.Name = now.Name // it may run by another one
+		}
+	}
 }
 
 // removable finds a container and where it runs; with force also by what
@@ -77,7 +99,11 @@ const endWait = 5 * time.Second
 // retryInUse takes a lock that a shim, a sweep or another verb is about to let
 // go of.
 func retryInUse(ctx context.Context, take func() (*container.Lock, error)) (*container.Lock, error) {
-	ctx, cancel := context.WithTimeout(ctx, endWait)
+	return retryFor(ctx, endWait, take)
+}
+
+func retryFor(ctx context.Context, wait time.Duration, take func() (*container.Lock, error)) (*container.Lock, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
 		lock, err := take()

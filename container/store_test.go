@@ -292,6 +292,41 @@ func TestDamagedRecords(t *testing.T) {
 	}
 }
 
+// Who removes a container that was renamed since takes its new name too.
+func TestRemoveRenamed(t *testing.T) {
+	s := testStore(t)
+	r := create(t, s, "old")
+	if err := s.Rename(&Record{ID: r.ID, Name: "old"}, "new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Remove(r); err != nil || r.Name != "new" {
+		t.Errorf("got %v, name %s, want the new one", err, r.Name)
+	}
+	if left := tree(t, s); len(left) > 0 {
+		t.Errorf("left behind: %q", left)
+	}
+}
+
+// What is not allowed to be known is not said not to be there.
+func TestNotAllowed(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("needs a user that is not root")
+	}
+	s := testStore(t)
+	r := create(t, s, "web")
+	for _, dir := range []string{s.root, s.names(), s.containers(), s.Dir(r.ID)} {
+		if err := os.Chmod(dir, 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Load("web"); !errors.Is(err, os.ErrPermission) || errors.Is(err, ErrNotExist) {
+			t.Errorf("load behind closed %s: got %v", dir, err)
+		}
+		if err := os.Chmod(dir, 0o711); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestListOrder(t *testing.T) {
 	s := testStore(t)
 	now := time.Now()

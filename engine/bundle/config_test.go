@@ -462,3 +462,29 @@ func FuzzSecurityOpt(f *testing.F) {
 		}
 	})
 }
+
+// What is dropped by name is gone even where everything is given.
+func TestCapabilitiesDropped(t *testing.T) {
+	for _, tt := range []struct {
+		name      string
+		add, drop []string
+		want      func(all []string) []string
+	}{
+		{"nothing", nil, nil, func(all []string) []string { return all }},
+		{"one", nil, []string{"chown"}, func(all []string) []string {
+			return slices.DeleteFunc(all, func(c string) bool { return c == "CAP_CHOWN" })
+		}},
+		{"all", nil, []string{"ALL"}, func([]string) []string { return nil }},
+		{"all but one", []string{"CHOWN"}, []string{"all"}, func([]string) []string { return []string{"CAP_CHOWN"} }},
+	} {
+		got, err := Capabilities(true, tt.add, tt.drop)
+		all := knownCaps()
+		slices.Sort(all)
+		if err != nil || !slices.Equal(got, tt.want(all)) {
+			t.Errorf("privileged, %s dropped: got %v, %v", tt.name, got, err)
+		}
+	}
+	if diff := cmp.Diff([]string{"CAP_NET_ADMIN", "CAP_CHOWN", "ALL"}, CapNames([]string{"net_admin", "CAP_CHOWN", "all"})); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+}

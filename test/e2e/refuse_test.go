@@ -124,10 +124,30 @@ func TestDamagedRecord(t *testing.T) {
 	if r := h.berth("start", "broken"); r.code != 125 {
 		h.Error(r)
 	}
-	if r := h.berth("rm", "-f", "broken"); r.code != 0 {
-		h.Error(r)
+	h.refuse(125, []string{"rm -f"}, "rm", "broken")
+	h.want(0, "broken\n", "rm", "-f", "broken")
+
+	// Whatever is damaged, and while it runs.
+	for _, file := range []string{"record.json", "exit.json", "started.json"} {
+		h.want(0, "", "run", "--name", "torn", "--stop-timeout", "0", busybox, "true")
+		id := h.ok("inspect", "--format", "{{.Id}}", "torn")
+		h.ok("start", "torn")
+		path := filepath.Join(root, "containers", id, file)
+		if file == "started.json" {
+			path = filepath.Join(run, id, file)
+		}
+		write(t, path, "{")
+		h.want(0, "torn\n", "rm", "-f", "-t", "0", "torn")
 	}
-	h.want(0, "whole\n", "rm", "-f", "-t", "0", "whole")
+	for range 2 {
+		h.ok("run", "-d", "--stop-timeout", "0", busybox, "sleep", "1000")
+	}
+	for _, path := range glob(root + "/containers/*/record.json") {
+		write(t, path, "")
+	}
+	if r := h.berth("rm", "-fa", "-t", "0"); r.code != 0 || strings.Count(r.stdout, "\n") != 3 {
+		h.Errorf("%v\nwant three removed", r)
+	}
 	h.nothingLeft()
 }
 

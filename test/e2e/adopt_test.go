@@ -187,7 +187,7 @@ func TestStopBetweenDeathAndRestart(t *testing.T) {
 	for i := range 10 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			h := product(t)
-			args := []string{"run", "-d", "--name", "gap"}
+			args := []string{"run", "-d", "--name", "gap", "--stop-timeout", "1"} // sleep does not care for SIGTERM
 			if i%2 == 1 {
 				args = append(args, "--rm")
 			}

@@ -129,7 +129,8 @@ func TestDamagedRecord(t *testing.T) {
 
 	// Whatever is damaged, and while it runs.
 	for _, file := range []string{"record.json", "exit.json", "started.json"} {
-		h.want(0, "", "run", "--name", "torn", "--stop-timeout", "0", busybox, "true")
+		script := "[ -e /again ] && exec sleep 1000; touch /again"
+		h.want(0, "", "run", "--name", "torn", "--stop-timeout", "0", busybox, "sh", "-c", script)
 		id := h.ok("inspect", "--format", "{{.Id}}", "torn")
 		h.ok("start", "torn")
 		path := filepath.Join(root, "containers", id, file)

@@ -111,7 +111,7 @@ func TestBrokenPipe(t *testing.T) {
 func TestManyBytesOut(t *testing.T) {
 	h := product(t)
 	h.pull(busybox)
-	const lines = 100000
+	const lines = 30000
 	script := fmt.Sprintf("i=0; seq %d; seq %d >&2", lines, lines)
 	want := h.sh(fmt.Sprintf("seq %d", lines)).stdout
 	for _, driver := range []string{"journald", "k8s-file"} {

@@ -49,21 +49,29 @@ func Remove(ctx context.Context, h *Host, name string, o RemoveOptions) (string,
 // stopped before it looks whether somebody has started it again.
 const stopAgain = 200 * time.Millisecond
 
-// lockStopped stops a container and takes it: as often as somebody starts it
-// again meanwhile, where the removal is forced.
+// lockStopped stops a container and takes it, when systemd has forgotten its
+// units: as often as somebody starts it again meanwhile, where the removal is
+// forced.
 func lockStopped(ctx context.Context, h *Host, r *container.Record, o RemoveOptions) (*container.Lock, error) {
 	wait := endWait
 	if o.Force {
 		wait = stopAgain
 	}
+	take := func() (*container.Lock, error) {
+		return retryFor(ctx, wait, func() (*container.Lock, error) { return h.Containers.Lock(r.ID) })
+	}
 	for end := time.Now().Add(endWait); ; {
 		if err := stop(ctx, h, r, o.Timeout); err != nil {
 			return nil, err
 		}
-		if err := awaitGone(ctx, h, r, UnitName(r.Name), TemplateName(r.Name)); err != nil {
-			return nil, err
+		lock, err := take()
+		if err == nil {
+			lock.Close() // what sweeps after the units may need it
+			if err := awaitGone(ctx, h, r, UnitName(r.Name), TemplateName(r.Name)); err != nil {
+				return nil, err
+			}
+			lock, err = take()
 		}
-		lock, err := retryFor(ctx, wait, func() (*container.Lock, error) { return h.Containers.Lock(r.ID) })
 		if !o.Force || !errors.Is(err, container.ErrInUse) || time.Now().After(end) {
 			return lock, err
 		}

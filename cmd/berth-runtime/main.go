@@ -110,8 +110,7 @@ func (g *global) report(err error) {
 	}
 	w, openErr := os.OpenFile(g.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND|os.O_SYNC, 0o644)
 	if openErr != nil {
-		fmt.Fprintln(os.Stderr, "berth-runtime: "+err.Error())
-		fmt.Fprintln(os.Stderr, "berth-runtime: "+openErr.Error())
+		fmt.Fprintf(os.Stderr, "berth-runtime: %v (no log: %v)\n", err, openErr)
 		return
 	}
 	defer w.Close()

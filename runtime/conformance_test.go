@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -187,10 +188,14 @@ func TestMounts(t *testing.T) {
 		edit         func(*specs.Spec)
 		script, want string
 	}{
-		"bind":        {add(specs.Mount{Destination: "/mnt/a/b", Source: host, Type: "bind", Options: []string{"bind"}}), "cat /mnt/a/b/file; echo x > /mnt/a/b/new && echo ok", "contentok"},
-		"bind file":   {add(specs.Mount{Destination: "/mnt/file", Source: host + "/file", Type: "bind", Options: []string{"bind"}}), "cat /mnt/file", "content"},
-		"read-only":   {add(specs.Mount{Destination: "/mnt", Source: host, Type: "bind", Options: []string{"rbind", "ro"}}), "echo x 2>/dev/null > /mnt/new || echo refused", "refused"},
-		"tmpfs":       {add(specs.Mount{Destination: "/mnt", Source: "tmpfs", Type: "tmpfs", Options: []string{"size=64k", "mode=700", "noexec"}}), "stat -c %a /mnt; grep -c 'tmpfs /mnt tmpfs.*noexec.*size=64k' /proc/mounts", "700\n1"},
+		"bind":          {add(specs.Mount{Destination: "/mnt/a/b", Source: host, Type: "bind", Options: []string{"bind"}}), "cat /mnt/a/b/file; echo x > /mnt/a/b/new && echo ok", "contentok"},
+		"bind file":     {add(specs.Mount{Destination: "/mnt/file", Source: host + "/file", Type: "bind", Options: []string{"bind"}}), "cat /mnt/file", "content"},
+		"read-only":     {add(specs.Mount{Destination: "/mnt", Source: host, Type: "bind", Options: []string{"rbind", "ro"}}), "echo x 2>/dev/null > /mnt/new || echo refused", "refused"},
+		"tmpfs":         {add(specs.Mount{Destination: "/mnt", Source: "tmpfs", Type: "tmpfs", Options: []string{"size=64k", "mode=700", "noexec"}}), "stat -c %a /mnt; grep -c 'tmpfs /mnt tmpfs.*noexec.*size=64k' /proc/mounts", "700\n1"},
+		"mode of tmpfs": {add(specs.Mount{Destination: "/odd", Source: "tmpfs", Type: "tmpfs"}), "stat -c %a /odd; ls /odd", "1751"},
+		"tmpcopyup": {add(specs.Mount{Destination: "/odd", Source: "tmpfs", Type: "tmpfs", Options: []string{"ro", "tmpcopyup"}}),
+			"stat -c %a /odd; cd /odd; stat -c '%n %a %F %u %g' *; cat file sub/deep; readlink link; touch x 2>/dev/null || echo refused",
+			"1751\nfile 4755 regular file 7 8\nlink 777 symbolic link 0 0\npipe 600 fifo 0 0\nsub 700 directory 0 0\ncontent\ndeeper\n/etc/shadow\nrefused"},
 		"below proc":  {add(specs.Mount{Destination: "/proc/cpuinfo", Source: host + "/file", Type: "bind", Options: []string{"bind"}}), "cat /proc/cpuinfo", "content"},
 		"masked":      {nil, "cat /proc/timer_list; ls /proc/acpi /sys/firmware | grep -v :; head -c1 /proc/keys | wc -c", "0"},
 		"read-only p": {nil, "echo 1 2>/dev/null > /proc/sys/kernel/panic || echo refused", "refused"},
@@ -213,13 +218,42 @@ func TestMounts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, s *subject) {
+				switch name {
+				case "mode of tmpfs":
+					s.differs(t, "a tmpfs has mode 1777", "crun")
+				case "tmpcopyup":
+					s.differs(t, "a tmpfs has mode 1777", "crun")
+					s.differs(t, "it cannot copy a FIFO", "runc")
+				}
 				b := bundle(t, c.edit, "sh", "-c", c.script)
 				os.Mkdir(b+"/rootfs/real", 0o755)
 				os.Symlink("/real", b+"/rootfs/link")
+				odd(t, b+"/rootfs/odd")
 				s.run(t, "run", "--bundle", b, s.id(t)).want(t, c.want)
 			})
 		})
 	}
+}
+
+// odd makes a directory with something of each kind.
+func odd(t *testing.T, dir string) {
+	t.Helper()
+	if err := errors.Join(
+		os.MkdirAll(dir+"/sub", 0o700),
+		os.WriteFile(dir+"/file", []byte("content\n"), 0o600), os.Chown(dir+"/file", 7, 8), os.Chmod(dir+"/file", 0o755|os.ModeSetuid),
+		os.WriteFile(dir+"/sub/deep", []byte("deeper\n"), 0o600),
+		os.Symlink("/etc/shadow", dir+"/link"), unix.Mkfifo(dir+"/pipe", 0o600),
+		os.Chmod(dir, 0o751|os.ModeSticky),
+	); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A network namespace of the container's own has a loopback that works.
+func TestLoopback(t *testing.T) {
+	each(t, func(t *testing.T, s *subject) {
+		s.shell(t, nil, "grep -c '^0*1 .* lo$' /proc/net/if_inet6; cat /proc/net/fib_trie | grep -c 127.0.0.1").want(t, "1\n2")
+	})
 }
 
 func TestPropagation(t *testing.T) {
@@ -526,7 +560,13 @@ func TestUserNamespace(t *testing.T) {
 			c.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 100000, Size: 65536}}
 			c.Linux.GIDMappings = c.Linux.UIDMappings
 			c.Process.User = specs.User{UID: 0, GID: 0, AdditionalGids: []uint32{9}}
-		}, "sh", "-c", "id -u; cat /proc/self/uid_map; touch /dev/shm/x /made && stat -c %u /dev/shm /dev/shm/x /made; echo > /dev/null && echo null; sleep 60")
+			if s.name != "runc" { // which may not make the directory that it copies to
+				c.Mounts = append(c.Mounts, specs.Mount{Destination: "/odd", Source: "tmpfs", Type: "tmpfs", Options: []string{"tmpcopyup"}})
+			}
+		}, "sh", "-c", "id -u; cat /proc/self/uid_map; touch /dev/shm/x /made && stat -c %u /dev/shm /dev/shm/x /made /odd/sub/file; echo > /dev/null && echo null; sleep 60")
+		if err := errors.Join(os.MkdirAll(b+"/rootfs/odd/sub", 0o700), os.WriteFile(b+"/rootfs/odd/sub/file", nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
 		if out, err := exec.Command("chown", "-hR", "100000:100000", b+"/rootfs").CombinedOutput(); err != nil {
 			t.Fatalf("%v %s", err, out)
 		}
@@ -542,7 +582,7 @@ func TestUserNamespace(t *testing.T) {
 		if r.status != 0 {
 			t.Fatal(r)
 		}
-		want := "0 0 100000 65536 0 0 0 null"
+		want := "0 0 100000 65536 0 0 0 0 null"
 		var got string
 		eventually(t, "output", func() bool {
 			o, _ := os.ReadFile(out.Name())

@@ -97,8 +97,8 @@
 // leaf below one that is delegated, and writes the limits that the leaf has
 // files for; what the leaf lacks is passed over, being the giver's to set on the
 // unit above. Rules of linux.resources.devices are not enforced yet. Refused as
-// UnsupportedError: AppArmor and SELinux labels, idmapped mounts, tmpcopyup, time
-// namespaces, joined mount namespaces, seccomp listeners, personality, scheduler
+// UnsupportedError: AppArmor and SELinux labels, idmapped mounts, time namespaces,
+// joined mount namespaces, seccomp listeners, personality, scheduler
 // and I/O priority, CPU affinity, intelRdt, netDevices, memoryPolicy, --no-pivot.
 // It needs Linux 5.15 (mount_setattr, openat2, clone3 into a cgroup, cgroup.kill)
 // on amd64 or arm64.

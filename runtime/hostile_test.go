@@ -128,6 +128,12 @@ func TestNothingIsLeftOfFailures(t *testing.T) {
 		"mount source": func(c *specs.Spec) {
 			c.Mounts = append(c.Mounts, specs.Mount{Destination: "/mnt", Type: "bind", Source: "/no/such", Options: []string{"bind"}})
 		},
+		"copy-up of a bind": func(c *specs.Spec) {
+			c.Mounts = append(c.Mounts, specs.Mount{Destination: "/mnt", Type: "bind", Source: "/", Options: []string{"bind", "tmpcopyup"}})
+		},
+		"copy-up of too much": func(c *specs.Spec) {
+			c.Mounts = append(c.Mounts, specs.Mount{Destination: "/bin", Type: "tmpfs", Source: "tmpfs", Options: []string{"size=8k", "tmpcopyup"}})
+		},
 		"proc option": func(c *specs.Spec) { c.Mounts[0].Options = []string{"nonsense=1"} },
 		"rootfs":      func(c *specs.Spec) { c.Root.Path = "nothing" },
 		"namespace":   func(c *specs.Spec) { c.Linux.Namespaces[0].Path = "/proc/nothing" },
@@ -171,6 +177,27 @@ func TestNothingIsLeftOfFailures(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A tree that would use up our descriptors or lead outside is no way out.
+func TestCopyUpOfHostileTree(t *testing.T) {
+	s := ours(t)
+	edit := func(c *specs.Spec) {
+		c.Mounts = append(c.Mounts, specs.Mount{Destination: "/odd/in", Source: "tmpfs", Type: "tmpfs", Options: []string{"tmpcopyup"}})
+	}
+	b := bundle(t, edit, "ls", "/odd/in")
+	if err := os.MkdirAll(b+"/rootfs/odd/in"+strings.Repeat("/d", 300), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.run(t, "run", "--bundle", b, s.id(t)); r.status == 0 || !strings.Contains(r.err, "too many levels") {
+		t.Errorf("a deep tree: %s", r)
+	}
+	b = bundle(t, edit, "ls", "/odd/in")
+	if err := errors.Join(os.Mkdir(b+"/rootfs/tmp/in", 0o755), os.WriteFile(b+"/rootfs/tmp/in/ours", nil, 0o600),
+		os.Symlink("/../../../../../../../../../../tmp", b+"/rootfs/odd")); err != nil {
+		t.Fatal(err)
+	}
+	s.run(t, "run", "--bundle", b, s.id(t)).want(t, "ours")
 }
 
 func TestInvalidIDs(t *testing.T) {

@@ -47,8 +47,8 @@ func planMounts(s *specs.Spec, ns namespaces, bundle string) ([]mount, error) {
 		if m.opt.idmap || len(m.spec.UIDMappings) > 0 || len(m.spec.GIDMappings) > 0 {
 			return nil, &UnsupportedError{Feature: "idmapped mount " + m.spec.Destination}
 		}
-		if m.opt.tmpcopyup {
-			return nil, &UnsupportedError{Feature: "tmpcopyup of mount " + m.spec.Destination}
+		if m.opt.tmpcopyup && (m.kind != "tmpfs" || m.opt.bind) {
+			return nil, fmt.Errorf("mount %s: tmpcopyup is for a tmpfs", m.spec.Destination)
 		}
 		if m.opt.bind {
 			if m.spec.Source == "" {
@@ -145,7 +145,7 @@ func (m *mount) makeByChild(p *program, sock, free int) {
 		p.add(what+": option "+kv[0], unix.SYS_FSCONFIG, fs, cmd, p.str(kv[0]), val, 0)
 	}
 	p.add(what, unix.SYS_FSCONFIG, fs, unix.FSCONFIG_CMD_CREATE, 0, 0, 0)
-	p.add(what+": fsmount", unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, m.opt.attr.set)
+	p.add(what+": fsmount", unix.SYS_FSMOUNT, fs, unix.FSMOUNT_CLOEXEC, m.makeAttrs())
 	p.sendFD(sock, free+1)
 	p.add("", unix.SYS_CLOSE, fd).flags = anyError
 	p.add("", unix.SYS_CLOSE, fs).flags = anyError
@@ -171,7 +171,7 @@ func (m *mount) make() (int, error) {
 	if err := unix.FsconfigCreate(fs); err != nil {
 		return -1, err
 	}
-	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, int(m.opt.attr.set))
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, int(m.makeAttrs()))
 	if err != nil {
 		return -1, fmt.Errorf("fsmount: %w", err)
 	}

@@ -2,8 +2,6 @@ package runtime
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -366,50 +364,12 @@ func (l *launch) names() error {
 			return fmt.Errorf("set domainname: %w", err)
 		}
 	}
-	if len(l.spec.Linux.Sysctl) == 0 {
-		return nil
-	}
-	if !isFS("/proc", unix.PROC_SUPER_MAGIC) {
-		return fmt.Errorf("set sysctl: /proc: %w", os.ErrInvalid)
-	}
-	for name, value := range l.spec.Linux.Sysctl {
-		if err := setSysctl(name, value, l.ns.all()); err != nil {
-			return fmt.Errorf("set sysctl %s: %w", name, err)
+	if l.ns.fresh&unix.CLONE_NEWNET != 0 {
+		if err := loopbackUp(); err != nil {
+			return fmt.Errorf("bring up lo: %w", err)
 		}
 	}
 	return nil
-}
-
-// setSysctl writes a sysctl that belongs to one of the container's namespaces;
-// any other would be the host's.
-func setSysctl(name, value string, ns uint64) error {
-	path := name
-	if !strings.Contains(name, "/") {
-		path = strings.ReplaceAll(name, ".", "/")
-	}
-	path = filepath.Clean("/" + path)
-	var needs uint64
-	switch {
-	case strings.HasPrefix(path, "/net/"):
-		needs = unix.CLONE_NEWNET
-	case strings.HasPrefix(path, "/fs/mqueue/"), strings.HasPrefix(path, "/kernel/msg"),
-		strings.HasPrefix(path, "/kernel/shm"), path == "/kernel/sem":
-		needs = unix.CLONE_NEWIPC
-	case path == "/kernel/domainname" || path == "/kernel/hostname":
-		needs = unix.CLONE_NEWUTS
-	default:
-		return fmt.Errorf("not in a separate kernel namespace")
-	}
-	if ns&needs == 0 {
-		return fmt.Errorf("not allowed in the host's namespace")
-	}
-	fd, err := unix.Open("/proc/sys"+path, unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	_, err = unix.Write(fd, []byte(value))
-	return err
 }
 
 // fill mounts everything below the root and makes what belongs into it.
@@ -418,6 +378,9 @@ func (l *launch) fill() error {
 		if err := l.mount(&l.mounts[i]); err != nil {
 			return err
 		}
+	}
+	if err := l.sysctls(); err != nil {
+		return err
 	}
 	user := l.ns.all()&unix.CLONE_NEWUSER != 0
 	if !hostDev(l.mounts) {
@@ -468,6 +431,11 @@ func (l *launch) mount(m *mount) error {
 			return fmt.Errorf("%s (%s): %w", where, m.kind, err)
 		}
 		m.fd = fd
+	}
+	if m.plainTmpfs() {
+		if err := m.likeBelow(l.root); err != nil {
+			return fmt.Errorf("%s: %w", where, err)
+		}
 	}
 	if m.isRoot() {
 		return l.replaceRoot(m)

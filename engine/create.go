@@ -46,6 +46,9 @@ func prepare(ctx context.Context, h *Host, spec container.Spec, o *CreateOptions
 	if o == nil {
 		o = new(CreateOptions)
 	}
+	if err := checkResources(&spec); err != nil {
+		return nil, nil, err
+	}
 	if spec.Name != "" {
 		if err := makeRoom(ctx, h, spec.Name, o.Replace); err != nil {
 			return nil, nil, err

@@ -253,6 +253,15 @@ func detailsHost(r *container.Record) DetailsHost {
 	return d
 }
 
+// capNames are capabilities as Docker (since 28) and Podman show them.
+func capNames(list []string) []string {
+	var names []string
+	for _, c := range list {
+		names = append(names, bundle.CapName(c))
+	}
+	return names
+}
+
 func detailsGraph(dir string, r *container.Record) DetailsGraph {
 	if r.Rootfs.Path != "" {
 		return DetailsGraph{Name: "directory", Data: map[string]string{"Dir": r.Rootfs.Path}}

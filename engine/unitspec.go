@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/berthrun/berth/container"
+	"github.com/berthrun/berth/engine/bundle"
 	"github.com/berthrun/berth/unit"
 )
 
@@ -202,7 +204,7 @@ func limits(r *container.Resources) unit.Resources {
 		// only that was given.
 		swap := uint64(r.Memory)
 		if r.MemorySwap > 0 {
-			swap = uint64(r.MemorySwap - r.Memory)
+			swap = uint64(max(r.MemorySwap-r.Memory, 0))
 		}
 		u.MemorySwapMax = &swap
 	}
@@ -210,13 +212,17 @@ func limits(r *container.Resources) unit.Resources {
 }
 
 // cpuWeight maps Docker's shares (2 to 262144, 1024 by default) to a weight (1
-// to 10000, 100 by default), linearly over the two ranges as runc and crun do.
+// to 10000, 100 by default): 10 to the power of the parabola over log2(shares)
+// on which the ends and the defaults of both scales meet. So do crun since 1.23
+// (github.com/containers/crun/pull/1767) and runc since 1.3.2
+// (github.com/opencontainers/cgroups/pull/20); before that it was linear, and
+// the default of the one became 39 of the other.
 func cpuWeight(shares uint64) uint64 {
 	if shares == 0 {
 		return 0
 	}
-	shares = min(max(shares, 2), 262144)
-	return 1 + (shares-2)*9999/262142
+	l := math.Log2(float64(min(max(shares, 2), 262144)))
+	return uint64(math.Ceil(math.Pow(10, (l*l+125*l-126)/612)))
 }
 
 // ptsDevices are the terminals of /dev/pts, by their major number: to find a
@@ -239,7 +245,9 @@ func deviceAllow(s *container.Spec) []unit.Device {
 		if access == "" {
 			access = "rwm"
 		}
-		allow = append(allow, unit.Device{Path: d.Source, Access: access})
+		for _, path := range bundle.DeviceNames(d.Source) {
+			allow = append(allow, unit.Device{Path: path, Access: access})
+		}
 	}
 	return allow
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ func TestLimits(t *testing.T) {
 		{"reservation", container.Resources{MemoryReservation: 7}, plain(func(u *unit.Resources) { u.MemoryLow = 7 })},
 		{"cpus", container.Resources{NanoCPUs: 1500000000}, plain(func(u *unit.Resources) { u.CPUQuota = 1.5 })},
 		{"cpuset", container.Resources{CPUSetCPUs: "0-3,5", CPUSetMems: "0"}, plain(func(u *unit.Resources) { u.AllowedCPUs, u.AllowedMemoryNodes = "0-3,5", "0" })},
-		{"shares", container.Resources{CPUShares: 1024}, plain(func(u *unit.Resources) { u.CPUWeight = 39 })},
+		{"shares", container.Resources{CPUShares: 1024}, plain(func(u *unit.Resources) { u.CPUWeight = 100 })},
 		{"pids", container.Resources{PidsLimit: p(int64(100))}, plain(func(u *unit.Resources) { u.TasksMax = 100 + shimTasks })},
 		{"any pids", container.Resources{PidsLimit: p(int64(-1))}, plain(func(*unit.Resources) {})},
 		{"zero pids", container.Resources{PidsLimit: p(int64(0))}, plain(func(*unit.Resources) {})},
@@ -60,10 +61,31 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
 		}
 	}
-	for shares, want := range map[uint64]uint64{0: 0, 1: 1, 2: 1, 1024: 39, 262144: 10000, 1 << 40: 10000} {
+	for shares, want := range map[uint64]uint64{0: 0, 1: 1, 2: 1, 512: 59, 1024: 100, 2048: 174, 262144: 10000, 1 << 40: 10000} {
 		if got := cpuWeight(shares); got != want {
 			t.Errorf("shares %d: got weight %d, want %d", shares, got, want)
 		}
+	}
+}
+
+// A directory of nodes, as /dev/snd, stands for each of them.
+func TestDeviceAllowOfDirectory(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	dir := t.TempDir()
+	for name, dev := range map[string]int{"a": 3, "b": 5, "same": 3} {
+		if err := syscall.Mknod(filepath.Join(dir, name), syscall.S_IFCHR|0o600, 1<<8|dev); err != nil {
+			t.Skipf("cannot make device nodes here: %v", err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	base := deviceAllow(new(container.Spec))
+	got := deviceAllow(&container.Spec{Devices: []container.Device{{Source: dir, Access: "rw"}}})[len(base):]
+	if diff := cmp.Diff([]unit.Device{{Path: "/dev/char/1:3", Access: "rw"}, {Path: "/dev/char/1:5", Access: "rw"}}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
@@ -88,6 +110,17 @@ func TestDeviceAllow(t *testing.T) {
 	want := append(slices.Clone(base), unit.Device{Path: "/dev/null", Access: "r"}, unit.Device{Path: "/dev/zero", Access: "rwm"})
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	// Not below /dev: by number.
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink("/dev/null", link); err != nil {
+		t.Fatal(err)
+	}
+	if got := deviceAllow(&container.Spec{Devices: []container.Device{{Source: link}}})[len(base):]; len(got) != 1 || got[0].Path != "/dev/char/1:3" {
+		t.Errorf("a node outside of /dev: got %+v", got)
+	}
+	if got := deviceAllow(&container.Spec{Devices: []container.Device{{Source: "/dev/none-such"}}})[len(base):]; len(got) != 1 {
+		t.Errorf("a node that is not there yet: got %+v", got)
 	}
 	for _, c := range []string{"MKNOD", "cap_mknod", "ALL"} {
 		got := deviceAllow(&container.Spec{CapAdd: []string{"CHOWN", c}})

@@ -3,6 +3,7 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 
@@ -90,11 +91,15 @@ func limit(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// cpuWeight maps cgroup v1's shares, 2 to 262144, to v2's weight, 1 to 10000,
-// linearly, as all runtimes of that time do.
+// cpuWeight maps cgroup v1's shares (2 to 262144, 1024 by default) to v2's
+// weight (1 to 10000, 100 by default): 10 to the power of the parabola over
+// log2(shares) on which the ends and the defaults of both scales meet. So do
+// crun since 1.23 (github.com/containers/crun/pull/1767) and runc since 1.3.2
+// (github.com/opencontainers/cgroups/pull/20); the linear map before that made
+// 39 of the default.
 func cpuWeight(shares uint64) uint64 {
-	shares = min(max(shares, 2), 262144)
-	return 1 + (shares-2)*9999/262142
+	l := math.Log2(float64(min(max(shares, 2), 262144)))
+	return uint64(math.Ceil(math.Pow(10, (l*l+125*l-126)/612)))
 }
 
 // limit writes the limits that the leaf has files for. Where a controller is

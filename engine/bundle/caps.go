@@ -68,12 +68,22 @@ func Capabilities(privileged bool, add, drop []string) ([]string, error) {
 	return caps, nil
 }
 
+// CapName is the full name of a capability that a user named: CAP_CHOWN for
+// chown. ALL stays ALL.
+func CapName(c string) string {
+	name := strings.TrimPrefix(strings.ToUpper(c), "CAP_")
+	if name == "ALL" {
+		return name
+	}
+	return "CAP_" + name
+}
+
 func capNames(flag string, in []string) ([]string, error) {
 	out := make([]string, 0, len(in))
 	for _, c := range in {
-		name := strings.ToUpper(c)
-		if !strings.HasPrefix(name, "CAP_") {
-			name = "CAP_" + name
+		name := CapName(c)
+		if name == "ALL" {
+			name = "CAP_ALL"
 		}
 		if name != "CAP_ALL" && !slices.Contains(allCaps, name) {
 			return nil, fmt.Errorf("%s %q: no such capability: see capabilities(7)", flag, c)

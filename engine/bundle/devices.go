@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -42,6 +43,30 @@ func devices(want []container.Device) ([]specs.LinuxDevice, []specs.LinuxDeviceC
 		}
 	}
 	return nodes, rules, nil
+}
+
+// DeviceNames names the devices of one --device as systemd's DeviceAllow= takes
+// them: a node below /dev by its path, any other (and those of a directory) by
+// its numbers, which systemd resolves by itself.
+func DeviceNames(source string) []string {
+	st, err := os.Stat(source)
+	if (err != nil || !st.IsDir()) && strings.HasPrefix(source, "/dev/") && filepath.Clean(source) == source {
+		return []string{source}
+	}
+	nodes, err := deviceNodes(source, source)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, n := range nodes {
+		kind := "char"
+		if n.Type == "b" {
+			kind = "block"
+		}
+		names = append(names, fmt.Sprintf("/dev/%s/%d:%d", kind, n.Major, n.Minor))
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func deviceNodes(source, dest string) ([]specs.LinuxDevice, error) {

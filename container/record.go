@@ -1,6 +1,11 @@
 package container
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
 	"time"
 )
 
@@ -86,6 +91,24 @@ const (
 // container's cgroup belongs. Only the shim knows it, because only it runs in
 // the unit: the same record is started by either door.
 const CgroupPlaceholder = "/@BERTH-CGROUP@"
+
+// SetCgroup returns a stored config.json with the path of the container's
+// cgroup in its place. It parses nothing: a start would feel that. Within a
+// string of JSON the quotes of what it looks for cannot be; in a map that a user
+// fills (annotations, sysctls) they can, but all of those come before.
+func SetCgroup(config []byte, path string) ([]byte, error) {
+	const field = `"cgroupsPath":`
+	old := []byte(field + `"` + CgroupPlaceholder + `"`)
+	i := bytes.LastIndex(config, old)
+	if i < 0 {
+		return nil, errors.New("set cgroup of container: config.json has no place for it")
+	}
+	value, err := json.Marshal(path) // a slice's name can have a backslash
+	if err != nil {
+		return nil, fmt.Errorf("set cgroup of container: %w", err)
+	}
+	return slices.Concat(config[:i], []byte(field), value, config[i+len(old):]), nil
+}
 
 // ContainerCgroup and ShimCgroup are the two leaves below a unit's cgroup.
 const (

@@ -46,7 +46,7 @@ func prepare(ctx context.Context, h *Host, spec container.Spec, o *CreateOptions
 	if o == nil {
 		o = new(CreateOptions)
 	}
-	if err := checkResources(&spec); err != nil {
+	if err := check(&spec); err != nil {
 		return nil, nil, err
 	}
 	if spec.Name != "" {
@@ -76,10 +76,14 @@ func prepare(ctx context.Context, h *Host, spec container.Spec, o *CreateOptions
 	if err != nil {
 		return nil, nil, err
 	}
+	netDir, err := sharedNetwork(h, &spec)
+	if err != nil {
+		return nil, nil, err
+	}
 	r.Up = len(join) > 0
 	in := &bundle.Input{
 		Spec: &r.Spec, ID: r.ID, Dir: h.Containers.Dir(r.ID), Image: image, Tree: tree(r),
-		Command: r.Command, Init: h.libexec("berth-init"), Join: join,
+		Command: r.Command, Init: h.libexec("berth-init"), Join: join, NetDir: netDir,
 		UnitRules: unitRules(r.Runtime),
 	}
 	fill := func(dir string) error { return fill(dir, in, r) }

@@ -16,8 +16,8 @@ import (
 )
 
 // Up is the engine's work before each start of a container that needs any
-// (Record.Up): the namespaces it shares with other containers are those of
-// their current runs.
+// (Record.Up): the namespaces and files that it shares with other containers are
+// those of their current runs.
 func Up(ctx context.Context, h *Host, name string) error {
 	r, err := h.Containers.Load(name)
 	if err != nil {
@@ -40,6 +40,18 @@ func Up(ctx context.Context, h *Host, name string) error {
 		n := &config.Linux.Namespaces[i]
 		if p, ok := join[n.Type]; ok {
 			n.Path = p
+		}
+	}
+	net, err := sharedNetwork(h, &r.Spec)
+	if err != nil {
+		return err
+	}
+	for i := range config.Mounts {
+		m := &config.Mounts[i]
+		// Ours, and not what a user mounts there.
+		if name := filepath.Base(m.Source); net != "" && filepath.Dir(filepath.Dir(m.Source)) == filepath.Dir(net) &&
+			(name == container.HostsFile || name == container.ResolvFile) {
+			m.Source = filepath.Join(net, name)
 		}
 	}
 	if data, err = bundle.Encode(&config); err != nil {

@@ -107,7 +107,9 @@ func (s *shim) makeBundle() error {
 		return fmt.Errorf("make bundle: %w", err)
 	}
 	leaf := filepath.Join(s.unit.cgroup, container.ContainerCgroup)
-	config = bytes.ReplaceAll(config, []byte(container.CgroupPlaceholder), []byte(leaf))
+	if config, err = container.SetCgroup(config, leaf); err != nil {
+		return fmt.Errorf("make bundle: %w", err)
+	}
 	if err := os.WriteFile(filepath.Join(s.dir, "config.json"), config, 0o600); err != nil {
 		return fmt.Errorf("make bundle: %w", err)
 	}

@@ -317,7 +317,7 @@ func (e environment) securityOpt(s string) (string, error) {
 	}
 	key, value, _ := strings.Cut(s, "=")
 	switch key {
-	case "no-new-privileges", "label", "apparmor", "mask", "unmask", "systempaths", "proc-opts":
+	case "no-new-privileges", "label", "apparmor", "mask", "unmask", "systempaths":
 		return s, nil
 	case "seccomp":
 		if value == "" {
@@ -332,5 +332,5 @@ func (e environment) securityOpt(s string) (string, error) {
 		}
 		return "seccomp=" + value, nil
 	}
-	return "", errors.New("seccomp=unconfined or a file, no-new-privileges, mask=PATH, unmask=PATH, label=disable or apparmor=PROFILE")
+	return "", errors.New("seccomp=unconfined or a file, no-new-privileges, mask=PATH, unmask=PATH, systempaths=unconfined, label=disable or apparmor=PROFILE")
 }

@@ -31,6 +31,9 @@ type Input struct {
 	// Join is the path of a namespace to join by its OCI type, for
 	// container:NAME; resolved by the caller.
 	Join map[specs.LinuxNamespaceType]string
+	// NetDir is the directory of the container whose network this one shares:
+	// that one's hosts and resolv.conf are this one's too. Empty: Dir.
+	NetDir string
 }
 
 // initPath is where --init puts its process in the container.
@@ -63,6 +66,10 @@ func Config(in *Input) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
+	sysctls, err := sysctls(s)
+	if err != nil {
+		return nil, err
+	}
 	config := &specs.Spec{
 		Version:     ociVersion,
 		Process:     process,
@@ -74,7 +81,7 @@ func Config(in *Input) (*specs.Spec, error) {
 			CgroupsPath: container.CgroupPlaceholder,
 			Namespaces:  namespaces,
 			Devices:     nodes,
-			Sysctl:      sysctls(s),
+			Sysctl:      sysctls,
 			Resources:   &specs.LinuxResources{Devices: rules},
 		},
 	}
@@ -240,15 +247,46 @@ func namespaces(in *Input) ([]specs.LinuxNamespace, error) {
 
 // sysctls are the user's and, in a network namespace of its own, the one that
 // lets anybody in the container ping, without CAP_NET_RAW (Linux 3.0).
-func sysctls(s *container.Spec) map[string]string {
+func sysctls(s *container.Spec) (map[string]string, error) {
 	m := map[string]string{}
 	if s.Network == "" || s.Network == "none" || s.Network == "private" {
 		m["net.ipv4.ping_group_range"] = "0 0"
 	}
 	for k, v := range s.Sysctls {
+		if err := checkSysctl(s, k); err != nil {
+			return nil, fmt.Errorf("sysctl %q: %w", k, err)
+		}
 		m[k] = v
 	}
-	return m
+	return m, nil
+}
+
+// checkSysctl refuses what is not a namespace's of the container's own, but the
+// host's (sysctl(8) takes dots and slashes; so do runtimes).
+func checkSysctl(s *container.Spec, name string) error {
+	if !strings.Contains(name, "/") {
+		name = strings.ReplaceAll(name, ".", "/")
+	}
+	if name != filepath.Clean(name) {
+		return errors.New("not a name: see /proc/sys")
+	}
+	var flag, mode string
+	switch {
+	case strings.HasPrefix(name, "net/"):
+		flag, mode = "network", s.Network
+	case strings.HasPrefix(name, "fs/mqueue/"), strings.HasPrefix(name, "kernel/msg"), strings.HasPrefix(name, "kernel/shm"), name == "kernel/sem":
+		flag, mode = "ipc", s.IPC
+	case name == "kernel/domainname":
+		flag, mode = "uts", s.UTS
+	case name == "kernel/hostname":
+		return errors.New("the host name is set by --hostname")
+	default:
+		return errors.New("is the whole host's: only net.*, fs.mqueue.*, kernel.msg*, kernel.shm*, kernel.sem and kernel.domainname are a container's own")
+	}
+	if mode == "host" {
+		return fmt.Errorf("is the host's with --%s host", flag)
+	}
+	return nil
 }
 
 // security is --security-opt, parsed.
@@ -310,12 +348,17 @@ func parseSecurity(opts []string) (*security, error) {
 				return nil, fmt.Errorf("security-opt %q: %w, or ALL", o, err)
 			}
 			sec.unmask = append(sec.unmask, paths...)
+		case "systempaths":
+			if value != "unconfined" {
+				return nil, fmt.Errorf("security-opt %q: must be systempaths=unconfined", o)
+			}
+			sec.unmaskAll = true
 		case "apparmor", "label":
 			if value != "unconfined" && value != "disable" {
 				return nil, fmt.Errorf("security-opt %q: not supported yet: only %s=%s is", o, key, map[string]string{"apparmor": "unconfined", "label": "disable"}[key])
 			}
 		default:
-			return nil, fmt.Errorf("security-opt %q: unknown: must be no-new-privileges, seccomp=, mask= or unmask=", o)
+			return nil, fmt.Errorf("security-opt %q: unknown: must be no-new-privileges, seccomp=, mask=, unmask= or systempaths=unconfined", o)
 		}
 	}
 	return sec, nil

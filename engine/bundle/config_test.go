@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -271,6 +272,7 @@ func TestSpecDifferences(t *testing.T) {
 			"linux.maskedPaths=/proc/latency_stats /proc/sched_debug /proc/scsi /proc/timer_list /proc/timer_stats /sys/devices/virtual/powercap /sys/fs/selinux",
 			"linux.readonlyPaths=/proc/sys /proc/sysrq-trigger",
 		}},
+		{"systempaths", container.Spec{SecurityOpt: []string{"systempaths=unconfined"}}, []string{"-linux.maskedPaths", "-linux.readonlyPaths"}},
 		{"unmask all", container.Spec{SecurityOpt: []string{"unmask=ALL"}}, []string{"-linux.maskedPaths", "-linux.readonlyPaths"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -359,6 +361,13 @@ func TestBadSpecs(t *testing.T) {
 		`"mask="`:                        {SecurityOpt: []string{"mask="}},
 		`"mask=proc"`:                    {SecurityOpt: []string{"mask=proc"}},
 		`"unmask=proc"`:                  {SecurityOpt: []string{"unmask=proc"}},
+		`"systempaths=x"`:                {SecurityOpt: []string{"systempaths=x"}},
+		`sysctl "kernel.panic"`:          {Sysctls: map[string]string{"kernel.panic": "1"}},
+		`sysctl "net/../kernel/panic"`:   {Sysctls: map[string]string{"net/../kernel/panic": "1"}},
+		`sysctl "kernel.hostname"`:       {Sysctls: map[string]string{"kernel.hostname": "x"}},
+		`sysctl "net.ipv4.ip_forward"`:   {Network: "host", Sysctls: map[string]string{"net.ipv4.ip_forward": "1"}},
+		`sysctl "kernel/sem"`:            {IPC: "host", Sysctls: map[string]string{"kernel/sem": "1"}},
+		`sysctl ""`:                      {Sysctls: map[string]string{"": "1"}},
 		`"apparmor=x"`:                   {SecurityOpt: []string{"apparmor=x"}},
 		`"fly=high"`:                     {SecurityOpt: []string{"fly=high"}},
 		`""`:                             {SecurityOpt: []string{""}},
@@ -379,6 +388,54 @@ func TestBadSpecs(t *testing.T) {
 		c, err := Config(testInput(t, &s))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, %v", want, c != nil, err)
+		}
+	}
+}
+
+// Only the cgroup's path is put in its place, whatever a user writes elsewhere.
+func TestSetCgroup(t *testing.T) {
+	const p = container.CgroupPlaceholder
+	tricky := []string{"A=" + p, `B="cgroupsPath":"` + p + `"`, "C=\"", p + "="}
+	c := testConfig(t, &container.Spec{Env: tricky, Args: append([]string{"echo"}, tricky...), Annotations: map[string]string{"cgroupsPath": p, p: "x"}})
+	data, err := Encode(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/machine.slice/berth-web.service/container", `/a\x2db.slice/"q"/container`} {
+		set, err := container.SetCgroup(data, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got specs.Spec
+		if err := json.Unmarshal(set, &got); err != nil {
+			t.Fatal(err)
+		}
+		want := *c
+		linux := *c.Linux
+		linux.CgroupsPath = path
+		want.Linux = &linux
+		if diff := cmp.Diff(&want, &got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+	if _, err := container.SetCgroup([]byte(`{"linux":{}}`), "/x"); err == nil {
+		t.Error("a configuration without the place for it is taken")
+	}
+}
+
+// Who shares a network shares its names, and where to ask for others.
+func TestSharedNetwork(t *testing.T) {
+	in := testInput(t, &container.Spec{Network: "container:x"})
+	in.Join = map[specs.LinuxNamespaceType]string{specs.NetworkNamespace: "/proc/1/ns/net"}
+	in.NetDir = "/other"
+	c, err := Config(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"/etc/hosts": "/other/hosts", "/etc/resolv.conf": "/other/resolv.conf", "/etc/hostname": in.Dir + "/hostname"}
+	for _, m := range c.Mounts {
+		if w, ok := want[m.Destination]; ok && m.Source != w {
+			t.Errorf("%s is %s, want %s", m.Destination, m.Source, w)
 		}
 	}
 }

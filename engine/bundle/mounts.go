@@ -46,10 +46,14 @@ func mounts(in *Input) ([]specs.Mount, error) {
 
 // files are those of the host that every container has.
 func files(in *Input) []specs.Mount {
+	net := in.NetDir
+	if net == "" {
+		net = in.Dir
+	}
 	list := []specs.Mount{
-		bind(filepath.Join(in.Dir, container.HostsFile), "/etc/hosts", "rw"),
+		bind(filepath.Join(net, container.HostsFile), "/etc/hosts", "rw"),
 		bind(filepath.Join(in.Dir, container.HostnameFile), "/etc/hostname", "rw"),
-		bind(filepath.Join(in.Dir, container.ResolvFile), "/etc/resolv.conf", "rw"),
+		bind(filepath.Join(net, container.ResolvFile), "/etc/resolv.conf", "rw"),
 	}
 	if in.Spec.Timezone != "" {
 		list = append(list, bind(filepath.Join(in.Dir, localtimeFile), "/etc/localtime", "ro"))

@@ -202,6 +202,11 @@ func (s *shim) addStream(id logs.Stream, src *os.File) error {
 	if err != nil {
 		return err
 	}
+	if s.rec.Log.Driver == logs.None && s.started.Pid == 0 {
+		if err := st.discardUnread(); err != nil {
+			return err
+		}
+	}
 	if s.streams == nil {
 		s.streams = map[logs.Stream]*stream{}
 	}

@@ -34,6 +34,7 @@ type stream struct {
 
 	mu        sync.Mutex
 	changed   sync.Cond // anything below
+	unread    *os.File  // /dev/null, while nobody has any use for what comes: see discard
 	size      int64     // bytes taken from the pipe since the container began
 	done      bool      // there will be no more
 	punched   int64     // bytes that are not kept any more
@@ -90,9 +91,13 @@ func (s *stream) pump(log *recorder) error {
 	}
 	for {
 		s.waitForRoom()
-		var n int64
+		var n, gone int64
 		var serr error
 		err := raw.Read(func(in uintptr) bool {
+			var ok bool
+			if gone, ok, serr = s.discard(int(in)); ok {
+				return serr != unix.EAGAIN && serr != unix.EINTR
+			}
 			cerr := stage.Control(func(out uintptr) {
 				off := s.size
 				n, serr = unix.Splice(int(in), nil, int(out), &off, moveMax, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
@@ -112,13 +117,15 @@ func (s *stream) pump(log *recorder) error {
 			continue
 		}
 		s.mu.Lock()
+		n = max(n, 0) // -1 with an error
 		s.size += n
-		s.done = err != nil || n == 0
+		s.done = err != nil || n+gone == 0
 		done := s.done
 		s.changed.Broadcast()
 		s.mu.Unlock()
-		taken := log.take(s, done)
-		s.punch(taken)
+		if gone == 0 {
+			s.punch(log.take(s, done))
+		}
 		if done {
 			if errors.Is(err, os.ErrDeadlineExceeded) {
 				return nil // somebody outside the container holds the pipe
@@ -126,6 +133,45 @@ func (s *stream) pump(log *recorder) error {
 			return err
 		}
 	}
+}
+
+// discardUnread has the stream thrown away until somebody follows it. Only for
+// a run without a log, and by the process that begins it: of a later one nobody
+// knows which client is about to come back for what it missed.
+func (s *stream) discardUnread() error {
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("discard output: %w", err)
+	}
+	s.unread = null
+	return nil
+}
+
+// discard moves what is in the pipe to nowhere. ok is false where it is to be
+// kept. It moves under the lock: a follower gets all that comes after it.
+func (s *stream) discard(in int) (n int64, ok bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unread == nil {
+		return 0, false, nil
+	}
+	n, err = unix.Splice(in, nil, int(rawFD(s.unread)), nil, moveMax, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+	n = max(n, 0)
+	s.size += n
+	return n, true, err
+}
+
+// keepAll ends discarding. The stage gets a hole for what was discarded: its
+// size still says how many bytes there have been.
+// Preconditions: s.mu is held.
+func (s *stream) keepAll() {
+	if s.unread == nil {
+		return
+	}
+	s.unread.Close()
+	s.unread = nil
+	_ = s.stage.Truncate(s.size)
+	s.punched = s.size
 }
 
 // finish lets the followers end at what there is; for a stream with no pump.
@@ -174,6 +220,7 @@ func (s *stream) punch(taken int64) {
 func (s *stream) follow(dst *os.File, offset *int64) (*follower, int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.keepAll()
 	f := &follower{dst: dst, pos: s.size, over: make(chan struct{})}
 	if offset != nil {
 		f.pos = min(max(*offset, s.punched), s.size)

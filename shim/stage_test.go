@@ -242,6 +242,9 @@ func TestPumpDeadline(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Error("the pump goes on")
 	}
+	if n := st.taken(); n != 4 {
+		t.Errorf("%d bytes are taken of 4", n)
+	}
 }
 
 func FuzzNote(f *testing.F) {
@@ -263,4 +266,70 @@ func FuzzNote(f *testing.F) {
 			t.Error(diff)
 		}
 	})
+}
+
+// Without a log and without a client output goes nowhere, until somebody follows.
+func TestDiscard(t *testing.T) {
+	dir := t.TempDir()
+	p, err := newPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := openStream(logs.Stdout, p.r, filepath.Join(dir, "stage"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.src.Close()
+	defer st.stage.Close()
+	if err := st.discardUnread(); err != nil {
+		t.Fatal(err)
+	}
+	sink, err := logs.Open(logs.Config{Driver: logs.None})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := openRecorder(sink, filepath.Join(dir, "note"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rec.close()
+	ended := make(chan error)
+	go func() { ended <- st.pump(rec) }()
+	unheard := bytes.Repeat([]byte("unheard "), 100_000)
+	if _, err := p.w.Write(unheard); err != nil {
+		t.Fatal(err)
+	}
+	size := func() int64 { st.mu.Lock(); defer st.mu.Unlock(); return st.size }
+	for end := time.Now().Add(5 * time.Second); size() < int64(len(unheard)); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d bytes are taken of %d", size(), len(unheard))
+		}
+	}
+	if fi, err := st.stage.Stat(); err != nil || fi.Size() != 0 {
+		t.Fatalf("the stage has %d bytes, %v", fi.Size(), err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	f, start := st.follow(w, nil)
+	if start != int64(len(unheard)) {
+		t.Errorf("a follower begins at %d, want %d", start, len(unheard))
+	}
+	if _, err := p.w.WriteString("heard"); err != nil {
+		t.Fatal(err)
+	}
+	p.w.Close()
+	got, err := io.ReadAll(r)
+	if err != nil || string(got) != "heard" {
+		t.Errorf("the follower got %q, %v", got, err)
+	}
+	<-f.over
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if fi, err := st.stage.Stat(); err != nil || fi.Size() != int64(len(unheard)+len("heard")) {
+		t.Errorf("the stage says %d bytes, %v", fi.Size(), err)
+	}
 }

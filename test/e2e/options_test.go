@@ -46,6 +46,8 @@ func TestOptions(t *testing.T) {
 		{"no network", nil, "ip -o link | wc -l; ip -o addr show lo | grep -c 127.0.0.1", "1\n1"},
 		{"host's network", []string{"--network", "host"}, "readlink /proc/self/ns/net", regexp.QuoteMeta(readlink("/proc/self/ns/net"))},
 		{"read-only", []string{"--read-only"}, "touch /x 2>&1; touch /tmp/x /run/x /var/tmp/x /dev/shm/x && echo but these", "touch: /x: Read-only file system\nbut these"},
+		{"read-only, and what was there", []string{"--read-only", "--tmpfs", "/etc:rw,tmpcopyup"}, "stat -c '%a %U' /etc /etc/passwd; wc -l </etc/hosts >/dev/null && touch /etc/x && touch /usr/x 2>&1",
+			"755 root\n644 root\ntouch: /usr/x: (Read-only file system|No such file or directory)"},
 		{"read-only, all of it", []string{"--read-only", "--read-only-tmpfs=false"}, "touch /tmp/x 2>&1", "touch: /tmp/x: Read-only file system"},
 		{"volume", []string{"-v", dir + ":/data"}, "cat /data/file; touch /data/new; rm /data/new", "from the host"},
 		{"read-only volume", []string{"-v", dir + ":/data:ro"}, "cat /data/file; touch /data/new 2>&1", "from the host\ntouch: /data/new: Read-only file system"},
@@ -67,9 +69,11 @@ func TestOptions(t *testing.T) {
 		{"no new privileges", []string{"--security-opt", "no-new-privileges"}, "grep NoNewPrivs /proc/self/status", "NoNewPrivs:\t1"},
 		{"masked path", []string{"--security-opt", "mask=/etc/passwd"}, "wc -c </etc/passwd", "0"},
 		{"paths masked by default", nil, "cat /proc/keys /proc/timer_list 2>/dev/null | wc -c; touch /proc/sys/kernel/domainname 2>&1 | grep -c Read-only", "0\n1"},
+		{"paths unmasked", []string{"--security-opt", "systempaths=unconfined"}, "grep -c -E ' /proc/(sys|keys|timer_list) ' /proc/self/mountinfo", "0"},
 		{"ulimits", strings.Fields("--ulimit nofile=100:200 --ulimit core=0"), "ulimit -Sn; ulimit -Hn; ulimit -c", "100\n200\n0"},
 		{"sysctl", []string{"--sysctl", "net.ipv4.ip_unprivileged_port_start=7", "--sysctl=net.ipv4.ping_group_range=0 5"},
 			"cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/ping_group_range", "7\n0\t5"},
+		{"text of the cgroup's place", []string{"-e", "PLACE=/@BERTH-CGROUP@"}, "echo $PLACE", "/@BERTH-CGROUP@"},
 		{"umask", []string{"--umask", "0027"}, "umask", "0027"},
 		{"time zone", []string{"--tz", "Asia/Tokyo"}, "test -s /etc/localtime && echo $TZ", "(Asia/Tokyo)?"},
 		{"entrypoint", []string{"--entrypoint", "echo"}, "hello", "sh -c hello"},
@@ -101,6 +105,58 @@ func TestOptions(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What cannot be is said in one line, and nothing is left.
+func TestBadOptionValues(t *testing.T) {
+	h := product(t)
+	h.pull(busybox)
+	h.ok("create", "--name", "still", busybox, "true")
+	for _, test := range []struct{ options, word string }{
+		{"--shm-size abc", "--shm-size"}, {"--shm-size -1", "--shm-size"},
+		{"--ulimit nofile", "--ulimit"}, {"--ulimit nofile=x", "--ulimit"}, {"--ulimit nofile=5:4", "--ulimit"}, {"--ulimit nosuch=1", "--ulimit"},
+		{"--sysctl net", "--sysctl"}, {"--sysctl kernel.panic=1", "kernel.panic"}, {"--network host --sysctl net.ipv4.ip_forward=1", "net.ipv4.ip_forward"},
+		{"-m 20m --memory-swap 10m", "memory-swap"}, {"--memory-swap 10m", "memory-swap"}, {"-m 10m --memory-reservation 20m", "memory-reservation"},
+		{"--network container:nobody", "nobody"}, {"--network container:still", "not running"}, {"--network container:still --dns 9.9.9.9", "dns"},
+		{"--security-opt systempaths=some", "systempaths"}, {"--oom-score-adj 5000", "--oom-score-adj"}, {"--cpus x", "--cpus"}, {"--cpuset-cpus a", "--cpuset-cpus"},
+	} {
+		args := append([]string{"run", "--rm"}, strings.Fields(test.options)...)
+		h.refuse(125, []string{test.word}, append(args, busybox, "true")...)
+	}
+	// What only the kernel knows.
+	runtimes(t, func(t *testing.T, runtime string) {
+		h := &host{TB: t, Env: h.Env}
+		for _, test := range []struct{ options, word string }{
+			{"--sysctl net.ipv4.ip_forward=maybe", "ip_forward"}, {"--sysctl net.none.such=1", "such"}, {"--ulimit nofile=5:9999999999", "not permitted"},
+		} {
+			args := append([]string{"run", "--rm", "--runtime", runtime}, strings.Fields(test.options)...)
+			h.refuse(125, []string{test.word}, append(args, busybox, "true")...)
+		}
+	})
+	h.want(0, "still\n", "rm", "still")
+	h.nothingLeft()
+}
+
+// Who shares a container's network has its names and addresses too, at each start.
+func TestSharedNetwork(t *testing.T) {
+	h := product(t)
+	h.pull(busybox)
+	first := func() {
+		h.ok("run", "-d", "--name", "first", "--hostname", "first.example", "--add-host", "db:10.1.2.3", "--dns", "10.9.9.9", busybox, "sleep", "1000")
+	}
+	first()
+	const look = "readlink /proc/self/ns/net; grep -c -E 'db|first.example' /etc/hosts; grep -c 10.9.9.9 /etc/resolv.conf"
+	for _, runtime := range []string{"berth-runtime", "crun", "runc"} {
+		net := h.ok("exec", "first", "readlink", "/proc/self/ns/net")
+		h.want(0, net+"\n2\n1\n", "run", "--rm", "--runtime", runtime, "--network", "container:first", busybox, "sh", "-c", look)
+	}
+	h.ok("create", "--name", "second", "--network", "container:first", busybox, "sh", "-c", look)
+	h.ok("rm", "-f", "-t", "0", "first")
+	h.refuse(125, []string{"first"}, "start", "-a", "second")
+	first()
+	h.want(0, h.ok("exec", "first", "readlink", "/proc/self/ns/net")+"\n2\n1\n", "start", "-a", "second")
+	h.ok("rm", "-f", "-t", "0", "first", "second")
+	h.nothingLeft()
 }
 
 func readlink(path string) string {

@@ -116,6 +116,10 @@ const (
 	ShimCgroup      = "supervisor"
 )
 
+// ShimTasks is the supervisor's share of a unit's TasksMax=: it is added to the
+// number of processes that a container may have.
+const ShimTasks = 64
+
 // Started is what the shim observed when a run began. Kept below /run.
 type Started struct {
 	Pid        int       `json:"pid"`      // the container's init, in the host's PID namespace

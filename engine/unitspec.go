@@ -23,8 +23,7 @@ const (
 	// before systemd takes the unit for stuck.
 	stopGrace = 10 * time.Second
 
-	// shimTasks and shimFiles are the supervisor's share of the unit's limits.
-	shimTasks = 64
+	shimTasks = container.ShimTasks
 	storeMax  = 128
 )
 
@@ -47,6 +46,9 @@ func transient(h *Host, r *container.Record, version int) *unit.Spec {
 	s.Description = description(r)
 	shim := []string{h.libexec("berth-shim"), "--root", h.Containers.Root(), "--run", h.Containers.Run()}
 	s.Service.ExecStart = []unit.Command{{Argv: append(slices.Clone(shim), r.ID)}}
+	if releasing(version) {
+		s.Service.ExecStopPost = []unit.Command{{Argv: []string{shim[0], "--release"}, IgnoreFailure: true}}
+	}
 	s.Dependencies.Wants = []string{socketName(name)}
 	s.Dependencies.After = append(s.Dependencies.After, socketName(name))
 	s.Aux = []unit.Spec{{
@@ -118,6 +120,17 @@ func supervised(r *container.Record, version int) *unit.Spec {
 	s.Service.TimeoutStart = &start // hooks and volumes may take their time
 	s.Service.OOMPolicy = "continue"
 	return s
+}
+
+// releasing says whether the unit's cgroup has to be made ready for a restart of
+// the shim (shim.Release): where systemd knows no subgroup to put it into, and
+// there are controllers that the container may have been given.
+func releasing(version int) bool {
+	if unit.DelegateSubgroup.In(version) {
+		return false
+	}
+	have, err := controllers()
+	return err == nil && len(have) > 0
 }
 
 // ownSettings are those that differ from container to container: the drop-in

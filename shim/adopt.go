@@ -127,6 +127,7 @@ func (s *shim) adopt(in *notify.Inherited) error {
 		return fmt.Errorf("adopt container: %w", err)
 	}
 	s.server.stdioReady()
+	s.unseen = s.unit.copyLimits(s.rec) // systemd before 254 has them taken away: see Release
 	return s.listen(in)
 }
 

@@ -63,6 +63,7 @@ type shim struct {
 	started  container.Started
 	starters *container.Starters // clients that wait for the start
 	launch   *launch             // the runtime between create and start, or nil
+	unseen   error               // why the container does not see its limits
 	signals  chan<- os.Signal
 	server   *server
 
@@ -231,17 +232,25 @@ func (s *shim) supervise() int {
 	stopping := s.stopping
 	s.mu.Unlock()
 	s.server.open()
-	s.tell(notify.Ready, notify.Status("running, pid "+strconv.Itoa(s.init.pid)))
+	status := "running, pid " + strconv.Itoa(s.init.pid)
+	if s.unseen != nil {
+		status += "; " + s.unseen.Error()
+	}
+	s.tell(notify.Ready, notify.Status(status))
 	if stopping {
 		s.sendStop()
 	}
+	settled := make(chan func(), 1)
 	settle := time.AfterFunc(settleTime, func() {
 		signal.Notify(s.signals, moreSignals...)
+		settled <- s.followLimits()
 		debug.FreeOSMemory() // what the start took
 	})
-	defer settle.Stop()
-
-	return s.finish(s.waitInit())
+	ws, ok := s.waitInit()
+	if !settle.Stop() {
+		(<-settled)() // it would make the leaf again that finish removes
+	}
+	return s.finish(ws, ok)
 }
 
 // tell sends a message to systemd. A manager that does not listen is no reason

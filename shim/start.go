@@ -147,6 +147,7 @@ func (s *shim) create(ends *childEnds) error {
 		files = append(files, rawFD(talk))
 	}
 	args = append(args, s.rec.ID)
+	s.unseen = s.unit.copyLimits(s.rec)
 	logFile := filepath.Join(s.dir, container.RuntimeLogFile)
 	err := inOwnMounts(func() error {
 		if err := mountRootfs(s.rec.Rootfs, s.store.Dir(s.rec.ID), filepath.Join(s.dir, container.RootfsDir)); err != nil {

@@ -3,8 +3,11 @@
 //
 //	berth-shim [--root DIR] [--run DIR] NAME-OR-ID
 //	berth-shim sweep [--root DIR] [--run DIR] NAME-OR-ID [UNIT-CGROUP]
+//	berth-shim --release
 //
 // sweep clears up after a supervisor that was killed and is not started again.
+// --release is ExecStopPost= on systemd before 254: it makes the unit's cgroup one
+// that a restarted supervisor can be put into.
 package main
 
 import (
@@ -17,9 +20,17 @@ import (
 
 const usage = `usage: berth-shim [--root DIR] [--run DIR] NAME-OR-ID
        berth-shim sweep [--root DIR] [--run DIR] NAME-OR-ID [UNIT-CGROUP]
+       berth-shim --release
 `
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "--release" {
+		if err := shim.Release(); err != nil {
+			os.Stderr.WriteString("berth-shim: " + err.Error() + "\n")
+			os.Exit(container.ExitBerth)
+		}
+		return
+	}
 	c, ok := parse(os.Args[1:])
 	if !ok {
 		os.Stderr.WriteString(usage)

@@ -1,12 +1,13 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
 )
 
-// limits tells what this lane can hold: in the VM all of it, in the box a warning.
+// What this machine cannot hold is said, limit by limit: in the box, whose host has the controllers on cgroup v1.
 func TestLimitsThatCannotHoldAreReported(t *testing.T) {
 	h := product(t)
 	h.pull(busybox)
@@ -14,107 +15,116 @@ func TestLimitsThatCannotHoldAreReported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, test := range []struct{ flag, value, controller string }{
+	limits := []struct{ flag, value, controller string }{
 		{"--memory", "64m", "memory"}, {"--memory-reservation", "32m", "memory"}, {"--cpus", "0.5", "cpu"},
 		{"--cpu-shares", "512", "cpu"}, {"--cpuset-cpus", "0", "cpuset"}, {"--pids-limit", "50", "pids"},
-	} {
-		r := h.berth("run", "--rm", test.flag, test.value, busybox, "echo", "ran")
-		if r.code != 0 || r.stdout != "ran\n" {
-			h.Errorf("%v\nwant it to run", r)
+	}
+	args, warnings := []string{"run", "--rm"}, 0
+	for _, l := range limits {
+		args = append(args, l.flag, l.value)
+		if !strings.Contains(string(controllers), l.controller) {
+			warnings++
 		}
-		holds := strings.Contains(string(controllers), test.controller)
-		if warned := strings.Contains(r.stderr, test.flag) && strings.Count(r.stderr, "\n") == 1; warned == holds {
-			h.Errorf("%v\nwant a warning: %v", r, !holds)
+	}
+	r := h.berth(append(args, busybox, "echo", "ran")...)
+	if r.code != 0 || r.stdout != "ran\n" || strings.Count(r.stderr, "\n") != warnings {
+		h.Errorf("%v\nwant it to run with %d warnings", r, warnings)
+	}
+	for _, l := range limits {
+		if warned := strings.Contains(r.stderr, l.flag+" cannot hold"); warned == strings.Contains(string(controllers), l.controller) {
+			h.Errorf("%v\nwant a warning of %s: %v", r, l.flag, !warned)
 		}
 	}
 	h.nothingLeft()
 }
 
+// What takes too much is killed, and said to be.
 func TestMemoryLimit(t *testing.T) {
 	h := product(t)
 	if !h.VM {
 		t.Skip("needs cgroup v2 controllers: a VM")
 	}
 	h.pull(busybox)
-	runtimes(t, func(t *testing.T, runtime string) {
-		h := product(t)
-		h.want(0, "33554432\n", "run", "--rm", "-m", "32m", "--runtime", runtime, busybox, "cat", "/sys/fs/cgroup/memory.max")
-		r := h.berth("run", "--name", "glutton", "-m", "32m", "--runtime", runtime, busybox, "sh", "-c", "tail -c 200m /dev/zero; echo survived")
-		if r.code == 0 && strings.Contains(r.stdout, "survived") { // sh outlives its child that was killed
-			if got := h.ok("inspect", "--format", "{{.State.OOMKilled}}", "glutton"); got != "false" && got != "true" {
-				h.Errorf("OOMKilled is %q", got)
-			}
-		}
-		h.ok("rm", "glutton")
-		r = h.berth("run", "--name", "glutton", "-m", "32m", "--runtime", runtime, busybox, "tail", "-c", "200m", "/dev/zero")
+	for _, runtime := range []string{"berth-runtime", "crun", "runc"} {
+		r := h.berth("run", "--name", "glutton", "-m", "32m", "--runtime", runtime, busybox, "tail", "-c", "200m", "/dev/zero")
 		if r.code != 137 {
 			h.Errorf("%v\nwant 137", r)
 		}
 		if got := h.ok("inspect", "--format", "{{.State.OOMKilled}} {{.State.ExitCode}}", "glutton"); got != "true 137" {
-			h.Errorf("inspect says %q, want true 137", got)
+			h.Errorf("%s: inspect says %q, want true 137", runtime, got)
 		}
 		h.want(0, "glutton\n", "rm", "glutton")
-		h.nothingLeft()
-	})
+	}
 }
 
+// Limits are properties of the unit, and what the container reads of them is true: also after an administrator changed
+// one, also with the next shim.
 func TestLimitsAreTheUnits(t *testing.T) {
 	h := product(t)
 	if !h.VM {
 		t.Skip("needs cgroup v2 controllers: a VM")
 	}
 	h.pull(busybox)
-	runtimes(t, func(t *testing.T, runtime string) {
-		h := product(t)
+	const unit = "berth-lim.service"
+	for _, runtime := range []string{"berth-runtime", "crun", "runc"} {
 		h.ok("run", "-d", "--name", "lim", "--runtime", runtime, "--cpus", "0.5", "-m", "64m", "--memory-swap", "96m", "--memory-reservation", "16m",
-			"--cpu-shares", "2048", "--cpuset-cpus", "0", "--pids-limit", "50", busybox, "sleep", "1000")
-		const unit = "berth-lim.service"
-		for property, want := range map[string]string{
-			"CPUQuotaPerSecUSec": "500ms", "MemoryMax": "67108864", "MemorySwapMax": "33554432", "MemoryLow": "16777216", "AllowedCPUs": "0",
-		} {
-			if got := h.property(unit, property); got != want {
-				h.Errorf("%s=%s, want %s", property, got, want)
-			}
+			"--cpu-shares", "2048", "--cpuset-cpus", "0", "--pids-limit", "20", "--oom-score-adj", "300", busybox, "sleep", "1000")
+		want := "AllowedCPUs=0\nCPUQuotaPerSecUSec=500ms\nCPUWeight=174\nMemoryLow=16777216\nMemoryMax=67108864\nMemorySwapMax=33554432\n"
+		if got := h.sh("systemctl show -p AllowedCPUs -p CPUQuotaPerSecUSec -p CPUWeight -p MemoryLow -p MemoryMax -p MemorySwapMax " + unit + " | sort").stdout; got != want {
+			h.Errorf("%s: the unit has\n%swant\n%s", runtime, got, want)
 		}
-		// The container sees its own.
-		for file, want := range map[string]string{"cpu.max": "50000 100000", "memory.max": "67108864", "pids.max": "50", "cpuset.cpus.effective": "0"} {
-			h.want(0, want+"\n", "exec", "lim", "cat", "/sys/fs/cgroup/"+file)
+		inside := func(max string) {
+			h.Helper()
+			want := "cpu.max:50000 100000\ncpu.weight:174\ncpuset.cpus.effective:0\nmemory.low:16777216\nmemory.max:" + max +
+				"\nmemory.swap.max:33554432\npids.max:20\n/proc/1/oom_score_adj:300\n"
+			h.eventually(runtime+": limits as the container sees them", func() error {
+				r := h.berth("exec", "lim", "sh", "-c", "cd /sys/fs/cgroup; grep . cpu.max cpu.weight cpuset.cpus.effective memory.low memory.max memory.swap.max pids.max /proc/1/oom_score_adj")
+				if r.code != 0 || r.stdout != want {
+					return fmt.Errorf("%v\nwant %q", r, want)
+				}
+				return nil
+			})
 		}
-		r := h.berth("exec", "lim", "sh", "-c", "for i in $(seq 100); do sleep 5 & done 2>&1; wait")
-		if !strings.Contains(r.stdout+r.stderr, "fork") {
-			h.Errorf("%v\nwant fork to fail beyond 50 processes", r)
-		}
-		// What an administrator changes is so, also in the container, also for the next shim.
+		inside("67108864")
 		if r := h.systemctl("set-property", "--runtime", unit, "MemoryMax=128M"); r.code != 0 {
 			h.Error(r)
 		}
-		h.killShim(unit)
-		h.want(0, "hi\n", "exec", "lim", "echo", "hi")
-		if got := h.property(unit, "MemoryMax"); got != "134217728" {
-			h.Errorf("MemoryMax=%s after set-property and a new shim", got)
+		if runtime == "berth-runtime" {
+			inside("134217728")
+			r := h.berth("exec", "lim", "sh", "-c", "for i in $(seq 30); do sleep 3 & done 2>&1; wait")
+			if !strings.Contains(r.stdout+r.stderr, "fork") {
+				h.Errorf("%v\nwant fork to fail beyond 20 processes", r)
+			}
+			h.killShim(unit)
 		}
-		h.want(0, "134217728\n", "exec", "lim", "cat", "/sys/fs/cgroup/memory.max")
+		h.killShim(unit)
+		inside("134217728")
 		h.want(0, "lim\n", "rm", "-f", "-t", "0", "lim")
-		h.nothingLeft()
-	})
+	}
 }
 
-// The device policy holds below what a container may do by its capabilities.
+// The rules for devices hold below what a container may do by its capabilities.
 func TestDevicePolicy(t *testing.T) {
 	h := product(t)
 	if !h.VM {
 		t.Skip("needs devices: a VM")
 	}
 	h.pull(busybox)
-	runtimes(t, func(t *testing.T, runtime string) {
-		h := product(t)
-		const try = "mknod /disk b 254 0; mknod /mem c 1 1; cat /disk 2>&1 | head -c 1 | wc -c; head -c 1 /mem 2>&1 | grep -c 'not permitted'; head -c 1 /dev/zero | wc -c"
-		r := h.berth("run", "--rm", "--runtime", runtime, "--cap-add", "MKNOD", busybox, "sh", "-c", try)
-		if !strings.Contains(r.stdout, "1\n1\n") {
-			h.Errorf("%v\nwant /dev/mem refused", r)
-		}
-		h.nothingLeft()
-	})
+	dir := t.TempDir()
+	if r := h.sh("mknod " + dir + "/one c 1 11 && mknod " + dir + "/two c 1 9"); r.code != 0 { // kmsg, urandom
+		t.Fatal(r)
+	}
+	disks := glob("/dev/[vs]da")
+	if len(disks) == 0 {
+		t.Fatal("this machine has no disk")
+	}
+	const try = "mknod /mem c 1 1 && head -c 1 /mem; head -c 1 /dev/zero | wc -c; head -c 1 /dev/disk | wc -c; (: >>/dev/disk); " +
+		"dd if=/dev/nodes/one bs=8k count=1 2>/dev/null | grep -c .; head -c 1 /dev/nodes/two | wc -c"
+	const want = "head: /mem: Operation not permitted\n1\n1\nsh: can't create /dev/disk: Operation not permitted\n1\n1\n"
+	for _, runtime := range []string{"berth-runtime", "crun", "runc"} {
+		h.want(0, want, "run", "--rm", "--runtime", runtime, "--cap-add", "MKNOD", "--device", disks[0]+":/dev/disk:r", "--device", dir+":/dev/nodes:rw",
+			busybox, "sh", "-c", "exec 2>&1; "+try)
+	}
 }
 
 // A limit may be lifted and a restart policy acts: systemd's own.

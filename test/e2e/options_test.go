@@ -47,7 +47,7 @@ func TestOptions(t *testing.T) {
 		{"host's network", []string{"--network", "host"}, "readlink /proc/self/ns/net", regexp.QuoteMeta(readlink("/proc/self/ns/net"))},
 		{"read-only", []string{"--read-only"}, "touch /x 2>&1; touch /tmp/x /run/x /var/tmp/x /dev/shm/x && echo but these", "touch: /x: Read-only file system\nbut these"},
 		{"read-only, and what was there", []string{"--read-only", "--tmpfs", "/etc:rw,tmpcopyup"}, "stat -c '%a %U' /etc /etc/passwd; wc -l </etc/hosts >/dev/null && touch /etc/x && touch /usr/x 2>&1",
-			"755 root\n644 root\ntouch: /usr/x: (Read-only file system|No such file or directory)"},
+			"(755|1777) root\n644 root\ntouch: /usr/x: (Read-only file system|No such file or directory)"},
 		{"read-only, all of it", []string{"--read-only", "--read-only-tmpfs=false"}, "touch /tmp/x 2>&1", "touch: /tmp/x: Read-only file system"},
 		{"volume", []string{"-v", dir + ":/data"}, "cat /data/file; touch /data/new; rm /data/new", "from the host"},
 		{"read-only volume", []string{"-v", dir + ":/data:ro"}, "cat /data/file; touch /data/new 2>&1", "from the host\ntouch: /data/new: Read-only file system"},

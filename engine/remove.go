@@ -18,6 +18,13 @@ type RemoveOptions struct {
 // Remove removes a container that does not run, and returns its ID.
 func Remove(ctx context.Context, h *Host, name string, o RemoveOptions) (string, error) {
 	r, p, err := removable(ctx, h, name, o.Force)
+	for end := time.Now().Add(endWait); err == nil && !o.Force && p.ending() && time.Now().Before(end); p, err = where(ctx, h, r) {
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
 	if err != nil {
 		return "", err
 	}

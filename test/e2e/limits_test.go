@@ -119,7 +119,7 @@ func TestDevicePolicy(t *testing.T) {
 		t.Fatal("this machine has no disk")
 	}
 	const try = "mknod /mem c 1 1 && head -c 1 /mem; head -c 1 /dev/zero | wc -c; head -c 1 /dev/disk | wc -c; (: >>/dev/disk); " +
-		"dd if=/dev/nodes/one bs=8k count=1 2>/dev/null | grep -c .; head -c 1 /dev/nodes/two | wc -c"
+		"(: >>/dev/nodes/one) && echo 1; head -c 1 /dev/nodes/two | wc -c"
 	const want = "head: /mem: Operation not permitted\n1\n1\nsh: can't create /dev/disk: Operation not permitted\n1\n1\n"
 	for _, runtime := range []string{"berth-runtime", "crun", "runc"} {
 		h.want(0, want, "run", "--rm", "--runtime", runtime, "--cap-add", "MKNOD", "--device", disks[0]+":/dev/disk:r", "--device", dir+":/dev/nodes:rw",

@@ -104,6 +104,26 @@ func TestLimitsAreTheUnits(t *testing.T) {
 	}
 }
 
+// The other door has the same limits, and its shim comes back too.
+func TestLimitsOfTheOtherDoor(t *testing.T) {
+	h := product(t)
+	if !h.VM {
+		t.Skip("needs cgroup v2 controllers: a VM")
+	}
+	h.pull(busybox)
+	h.ok("create", "--name", "door", "--runtime", "crun", "-m", "64m", "--pids-limit", "20", busybox, "sleep", "1000")
+	const unit = "container@door.service"
+	if r := h.systemctl("start", unit); r.code != 0 {
+		h.Fatal(r)
+	}
+	if got := h.property(unit, "MemoryMax"); got != "67108864" {
+		h.Errorf("MemoryMax=%s", got)
+	}
+	h.killShim(unit)
+	h.want(0, "67108864\n20\n", "exec", "door", "sh", "-c", "cd /sys/fs/cgroup; cat memory.max pids.max")
+	h.want(0, "door\n", "rm", "-f", "-t", "0", "door")
+}
+
 // The rules for devices hold below what a container may do by its capabilities.
 func TestDevicePolicy(t *testing.T) {
 	h := product(t)

@@ -103,7 +103,7 @@ func supervised(r *container.Record, version int) *unit.Spec {
 	s.StartLimitInterval = &never // we count restarts ourselves
 	s.Exec.Environment = []string{"GOTRACEBACK=crash"}
 	s.Exec.StandardOutput, s.Exec.StandardError = "null", "null" // shim/report.go says why
-	s.Kill.Mode = "process" // the container outlives its shim
+	s.Kill.Mode = "process"                                      // the container outlives its shim
 	s.Resources.Delegate = &yes
 	if unit.DelegateSubgroup.In(version) {
 		s.Resources.DelegateSubgroup = container.ShimCgroup

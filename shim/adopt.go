@@ -90,20 +90,23 @@ func (s *shim) endAgain() int {
 		e = &container.Exit{}
 	}
 	s.forgetRun()
-	_ = s.sd.Remove(fdInit) // once is enough
+	s.letGo() // once is enough
 	return s.last(e)
 }
 
-// dropStore forgets what a start that came to nothing left in the store, and
-// ends what it left running: the runtime itself may still be at work.
+// dropStore forgets what a run that is over, or a start that came to nothing,
+// left in the store, and ends what it left running: the runtime itself may
+// still be at work.
 func (s *shim) dropStore(in *notify.Inherited) {
-	for _, name := range append(storeNames(s.rec), fdSelf) {
-		files := in.Named(name)
-		closeFiles(files)
-		if len(files) > 0 {
-			_ = s.sd.Remove(name)
+	for _, f := range in.Files {
+		if f.Name() != fdControl {
+			f.Close()
 		}
 	}
+	if len(in.Named(fdStdin)) > 0 {
+		_ = s.sd.Remove(fdStdin)
+	}
+	s.letGo()
 	if s.unit.others() > 0 {
 		s.unit.killOthers()
 		s.unit.waitAlone()

@@ -21,6 +21,7 @@ import (
 	"github.com/berthrun/berth/container"
 	"github.com/berthrun/berth/logs"
 	"github.com/berthrun/berth/shim/wire"
+	"github.com/berthrun/berth/unit/notify"
 )
 
 // runtimes are the OCI runtimes that the tests below are run with.
@@ -198,6 +199,50 @@ func (l *lab) message(text string, files []*os.File) {
 	}
 }
 
+// replaceHeld takes what has a name out of the holder, and puts f there.
+func (l *lab) replaceHeld(name string, f *os.File) {
+	l.t.Helper()
+	l.mu.Lock()
+	held := l.stored[fdHolder]
+	delete(l.stored, fdHolder)
+	l.mu.Unlock()
+	if len(held) != 1 {
+		l.t.Fatalf("%d holders are in the store", len(held))
+	}
+	old, files, err := notify.Held(held[0])
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	old.Close()
+	h, err := notify.Manager{Path: l.dir + "/notify"}.Hold(fdHolder)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer h.Close()
+	if f != nil {
+		files = append(files, f)
+	}
+	for _, x := range files {
+		if x.Name() != name || x == f {
+			if err := h.Keep(map[bool]string{true: name, false: x.Name()}[x == f], x); err != nil {
+				l.t.Fatal(err)
+			}
+		}
+		x.Close()
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		l.mu.Lock()
+		n := len(l.stored[fdHolder])
+		l.mu.Unlock()
+		if n == 1 {
+			return
+		}
+		if time.Now().After(end) {
+			l.t.Fatal("the holder did not come into the store")
+		}
+	}
+}
+
 // start runs the supervisor with what is in the store.
 func (l *lab) start() *exec.Cmd {
 	l.t.Helper()
@@ -283,8 +328,8 @@ func (l *lab) ended(cmd *exec.Cmd, code int) *container.Exit {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for name := range l.stored {
-		if name == fdInit || name == fdSelf {
-			continue // says that the run is over
+		if name == fdHolder || name == fdStdin {
+			continue // goes with the unit
 		}
 		l.t.Errorf("descriptor %s is left in the store", name)
 	}
@@ -700,10 +745,7 @@ func TestAfterTheEnd(t *testing.T) {
 		runs(1)
 		runs(2)
 		// As if it had been killed just before it stored itself.
-		l.mu.Lock()
-		closeFiles(l.stored[fdSelf])
-		delete(l.stored, fdSelf)
-		l.mu.Unlock()
+		l.replaceHeld(fdSelf, nil)
 		runs(2)
 		if !kernelAtLeast(t, 6, 15) {
 			return // it is the policy's word that counts there
@@ -718,10 +760,7 @@ func TestAfterTheEnd(t *testing.T) {
 		victim.Process.Kill()
 		victim.Wait()
 		runs(3)
-		l.mu.Lock()
-		closeFiles(l.stored[fdSelf])
-		l.stored[fdSelf] = []*os.File{p.f}
-		l.mu.Unlock()
+		l.replaceHeld(fdSelf, p.f)
 		runs(3)
 	})
 }

@@ -20,10 +20,12 @@ import (
 	"github.com/berthrun/berth/unit/notify"
 )
 
-// Names of descriptors. The socket unit's has FileDescriptorName=control; the
-// others are in the store. A name that is there is a run that goes on.
+// Names of descriptors. The socket unit's has FileDescriptorName=control.
+// systemd's store has the holder, and the holder the others; but the input,
+// which a client may close, is in the store itself.
 const (
 	fdControl = "control"
+	fdHolder  = "descriptors"
 	fdInit    = "init"
 	fdStdin   = "stdin"
 	fdStdout  = "stdout"
@@ -46,6 +48,7 @@ type shim struct {
 	dir   string // of the run
 	unit  unit
 	sd    notify.Manager
+	held  *notify.Holder // what the next process of this unit gets, or nil
 	kids  *reaper
 	oci   *ociRuntime
 	lock  *container.Lock // the container stays
@@ -86,12 +89,17 @@ func Run(c Config) (code int, err error) {
 	if err != nil {
 		return container.ExitBerth, err
 	}
+	held, err := openHolder(in)
+	if err != nil {
+		return container.ExitBerth, err
+	}
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(gcPercent)
 
 	s := &shim{
 		store: container.Open(c.Root, c.Run),
 		sd:    notify.Manager{Path: in.Notify},
+		held:  held,
 		kids:  newReaper(),
 		stop:  make(chan struct{}),
 	}
@@ -407,17 +415,6 @@ func (s *shim) leaveTrace() {
 	_ = s.keep(fdSelf, self.f)
 }
 
-// storeNames are the names of a run's descriptors in the store, init's first.
-func storeNames(r *container.Record) []string {
-	if r.Terminal {
-		return []string{fdInit, fdPty, fdPtyPipe}
-	}
-	if r.OpenStdin {
-		return []string{fdInit, fdStdout, fdStderr, fdStdin}
-	}
-	return []string{fdInit, fdStdout, fdStderr}
-}
-
 // failed clears up after a start that came to nothing.
 func (s *shim) failed(err error) int {
 	code := startCode(err)
@@ -439,7 +436,7 @@ func (s *shim) failed(err error) int {
 		status += "; " + werr.Error()
 	}
 	_ = s.unit.killLeaf()
-	_ = s.sd.Remove(fdInit)
+	s.letGo()
 	told := s.server.ended(wireExit(e))
 	s.starters.Tell(false)
 	s.oci.removeLeftovers(s.rec.ID)

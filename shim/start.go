@@ -238,8 +238,8 @@ func (s *shim) holdInit() error {
 	if s.init, err = openProcess(pid); err != nil {
 		return err
 	}
-	if err := s.sd.Store(fdInit, s.init.f); err != nil && !errors.Is(err, notify.ErrNoManager) {
-		return fmt.Errorf("store init: %w", err)
+	if err := s.keep(fdInit, s.init.f); err != nil {
+		return err
 	}
 	s.started.Pid = pid
 	s.started.PidStart, _ = startTime(pid) // gone already: the number means nobody

@@ -82,8 +82,9 @@ func (s *shim) makeStdio() (*childEnds, error) {
 		s.stdin = os.NewFile(uintptr(fds[1]), fdStdin)
 		c.files = append(c.files, r)
 		c.io[0] = rawFD(r)
-		if err := s.keep(fdStdin, s.stdin); err != nil {
-			return c, err
+		// Not with the others: closed here, it must be closed everywhere.
+		if err := s.sd.Store(fdStdin, s.stdin); err != nil && !errors.Is(err, notify.ErrNoManager) {
+			return c, fmt.Errorf("store %s: %w", fdStdin, err)
 		}
 	}
 	for i, id := range []logs.Stream{logs.Stdout, logs.Stderr} {
@@ -102,14 +103,6 @@ func (s *shim) makeStdio() (*childEnds, error) {
 		}
 	}
 	return c, nil
-}
-
-// keep puts a descriptor into the store.
-func (s *shim) keep(name string, files ...*os.File) error {
-	if err := s.sd.Store(name, files...); err != nil && !errors.Is(err, notify.ErrNoManager) {
-		return fmt.Errorf("store %s: %w", name, err)
-	}
-	return nil
 }
 
 // takeStdio takes our ends from the store of descriptors and opens the log

@@ -137,18 +137,7 @@ func (m Manager) Barrier(timeout time.Duration) error {
 }
 
 func (m Manager) send(files []*os.File, lines ...Assignment) error {
-	fds := make([]int, len(files))
-	var err error
-	for i, f := range files {
-		rc, e := f.SyscallConn()
-		if e == nil {
-			// f stays open: the caller holds it.
-			e = rc.Control(func(fd uintptr) { fds[i] = int(fd) })
-		}
-		if e != nil {
-			err = e
-		}
-	}
+	fds, err := numbers(files)
 	if err != nil {
 		return fmt.Errorf("notify manager: %w", err)
 	}
@@ -157,6 +146,21 @@ func (m Manager) send(files []*os.File, lines ...Assignment) error {
 		parts[i] = string(l)
 	}
 	return m.sendRaw(fds, strings.Join(parts, "\n"))
+}
+
+// numbers are the files' descriptors. The files stay open: the caller holds them.
+func numbers(files []*os.File) ([]int, error) {
+	fds := make([]int, len(files))
+	for i, f := range files {
+		rc, err := f.SyscallConn()
+		if err == nil {
+			err = rc.Control(func(fd uintptr) { fds[i] = int(fd) })
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return fds, nil
 }
 
 func (m Manager) sendRaw(fds []int, text string) error {

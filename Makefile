@@ -15,7 +15,7 @@ BINARIES = berth $(LIBEXEC) $(GENERATE)
 BUILD    = $(GO) build -trimpath -tags urfave_cli_no_docs -ldflags '-s -w'
 
 .DEFAULT_GOAL := build
-.PHONY: build install check test demo bench soak clean help fmt $(BINARIES)
+.PHONY: build install check test demo bench clean help fmt $(BINARIES)
 
 build: $(BINARIES) ## the binaries, static, in bin/
 

@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,46 +43,64 @@ func interruptible(parent context.Context) (ctx context.Context, release func())
 
 // signalQueue is what comes in for a process in the foreground.
 type signalQueue struct {
-	ch     chan os.Signal
-	caught chan struct{} // closed when early is through
-	done   chan struct{} // closed by stop
-	once   sync.Once
+	ch   chan os.Signal
+	sent chan struct{} // closed when sentSignals are caught
+	done chan struct{} // closed by stop
+	once sync.Once
+	rest *time.Timer
 }
 
-// expectSignals begins to catch signals for a process that is being started,
-// as far as they mean nothing to a berth that has no process yet. Each costs
-// Go's runtime a handshake between threads, all sixty of them two milliseconds:
-// they are to pass while systemd works, and before the process can be seen to
-// run. What comes before the queue is handled waits in it.
+// Each signal that is caught costs Go's runtime a handshake between threads,
+// all sixty of them two milliseconds. So they are caught in three parts.
+var (
+	// sentSignals are what people send to services, and mean nothing to a berth
+	// without a process: they are caught while systemd starts it.
+	sentSignals = []os.Signal{syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCONT, syscall.SIGALRM, syscall.SIGIO, syscall.SIGPWR}
+	// turnSignals mean berth until the process is there, and the process then.
+	turnSignals = []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGTSTP, syscall.SIGPIPE}
+)
+
+// restDelay is when all others are caught, if the process still runs then.
+const restDelay = 20 * time.Millisecond
+
+// expectSignals begins to catch signals for a process that is being started.
+// What comes before the queue is handled waits in it.
 func expectSignals() *signalQueue {
-	q := &signalQueue{ch: make(chan os.Signal, 128), caught: make(chan struct{}), done: make(chan struct{})}
+	q := &signalQueue{ch: make(chan os.Signal, 128), sent: make(chan struct{}), done: make(chan struct{})}
 	go func() { // ends by itself
-		defer close(q.caught)
+		signal.Notify(q.ch, sentSignals...)
+		close(q.sent)
+	}()
+	return q
+}
+
+// catch takes the signals that are the process's now. It comes before the first
+// byte of the process is shown: who has seen that may send one.
+func (q *signalQueue) catch() {
+	signal.Notify(q.ch, turnSignals...)
+	<-q.sent
+	q.rest = time.AfterFunc(restDelay, func() {
 		var list []os.Signal
 		for n := syscall.Signal(1); n <= 64; n++ {
 			switch n {
 			case syscall.SIGKILL, syscall.SIGSTOP, 32, 33: // the last are the C library's own
 			case syscall.SIGTTIN, syscall.SIGTTOU: // of a background job at the terminal: caught, they would come without end
-			case syscall.SIGPIPE: // a client without a process ends by it as anybody does
-			case syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGTSTP: // see catch
 			default:
 				list = append(list, n)
 			}
 		}
 		signal.Notify(q.ch, list...)
-	}()
-	return q
-}
-
-// catch takes the rest, which meant berth until now: the process is there.
-func (q *signalQueue) catch() {
-	signal.Notify(q.ch, syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGTSTP, syscall.SIGPIPE)
-	<-q.caught
+	})
 }
 
 // stop ends the handling. The signals stay caught: this process is about to
 // end, and to let go of each is a handshake again.
-func (q *signalQueue) stop() { q.once.Do(func() { close(q.done) }) }
+func (q *signalQueue) stop() {
+	q.once.Do(func() {
+		q.rest.Stop()
+		close(q.done)
+	})
+}
 
 // handleSignals is the foreground's answer to them: to hand them on, or, where
 // the process has our terminal and with it our ctrl-c, to look after that.

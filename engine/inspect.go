@@ -232,7 +232,7 @@ func detailsConfig(r *container.Record, p *specs.Process) DetailsConfig {
 func detailsHost(r *container.Record) DetailsHost {
 	s := &r.Spec
 	d := DetailsHost{
-		AutoRemove: r.AutoRemove, NetworkMode: orElse(s.Network, "none"), CapAdd: bundle.CapNames(s.CapAdd), CapDrop: bundle.CapNames(s.CapDrop),
+		AutoRemove: r.AutoRemove, NetworkMode: orElse(s.Network, "none"), CapAdd: capNames(s.CapAdd), CapDrop: capNames(s.CapDrop),
 		DNS: s.DNS, DNSOptions: s.DNSOptions, DNSSearch: s.DNSSearch, ExtraHosts: s.AddHosts, GroupAdd: s.Groups,
 		IpcMode: orElse(s.IPC, "private"), PidMode: orElse(s.PID, "private"), UTSMode: orElse(s.UTS, "private"), CgroupnsMode: orElse(s.Cgroupns, "private"),
 		Privileged: s.Privileged, ReadonlyRootfs: s.ReadOnly, SecurityOpt: s.SecurityOpt, Sysctls: s.Sysctls, ShmSize: s.ShmSize,

@@ -93,20 +93,6 @@ func capNames(flag string, in []string) ([]string, error) {
 	return out, nil
 }
 
-// CapNames returns capabilities by the names that inspect gives them: with
-// CAP_, but ALL for all of them. Docker has done so since version 28.
-func CapNames(caps []string) []string {
-	names := make([]string, 0, len(caps))
-	for _, c := range caps {
-		c = "CAP_" + strings.TrimPrefix(strings.ToUpper(c), "CAP_")
-		if c == "CAP_ALL" {
-			c = "ALL"
-		}
-		names = append(names, c)
-	}
-	return names
-}
-
 // knownCaps are those that this kernel has and that root is not denied here, as
 // it is in a container: nobody can hand out more.
 func knownCaps() []string {

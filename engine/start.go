@@ -161,7 +161,14 @@ func startUnit(ctx context.Context, h *Host, conn *unit.Conn, r *container.Recor
 		if err != nil {
 			return err
 		}
-		if st.Active() {
+		started, err := h.Containers.Started(r.ID)
+		if err != nil {
+			return err
+		}
+		// The shim tells of an end before systemd sees one: active and not noted
+		// as started is a unit that is ending, to be waited for like one that is
+		// deactivating.
+		if st.Active() && (started != nil || st.ActiveState != "active") {
 			return fmt.Errorf("start container %s: %w: it runs as %s", r.Name, container.ErrInUse, spec.Name)
 		}
 		// A process left in the unit's cgroup would keep the name taken.

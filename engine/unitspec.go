@@ -353,6 +353,11 @@ func removeDropIn(h *Host, name string) error {
 	if err := os.Remove(filepath.Join(dir, dropInFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	// What a client left that was killed while it wrote.
+	left, _ := filepath.Glob(filepath.Join(dir, "."+dropInFile+"-*"))
+	for _, path := range left {
+		_ = os.Remove(path)
+	}
 	// Somebody else's drop-ins may lie beside ours.
 	_ = os.Remove(dir)
 	return nil

@@ -22,7 +22,7 @@ func startsContainer(args []string) bool {
 func run(args []string) int {
 	ctx, release := interruptible(context.Background())
 	if startsContainer(args[1:]) {
-		go engine.WarmUp(ctx)
+		go engine.WarmUp()
 	}
 	a := newApp(stdio{os.Stdin, os.Stdout, os.Stderr})
 	a.release = release

@@ -17,6 +17,7 @@ type reaper struct {
 	// kept while an expected child may be among them.
 	spare    map[int]unix.WaitStatus
 	expected int
+	oom      *oomScore // of this process; children do not get it
 }
 
 func newReaper() *reaper {
@@ -27,7 +28,9 @@ func newReaper() *reaper {
 func (r *reaper) start(argv []string, attr *syscall.ProcAttr) (<-chan unix.WaitStatus, error) {
 	r.mu.Lock() // the child must be known before it can be reaped
 	defer r.mu.Unlock()
-	pid, err := syscall.ForkExec(argv[0], argv, attr)
+	var pid int
+	var err error
+	r.oom.giveUp(func() { pid, err = syscall.ForkExec(argv[0], argv, attr) })
 	if err != nil {
 		return nil, fmt.Errorf("execute %s: %w", argv[0], err)
 	}

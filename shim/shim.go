@@ -93,6 +93,8 @@ func Run(c Config) (code int, err error) {
 	if err != nil {
 		return container.ExitBerth, err
 	}
+	kids := newReaper()
+	kids.oom = spare()
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(gcPercent)
 
@@ -100,7 +102,7 @@ func Run(c Config) (code int, err error) {
 		store: container.Open(c.Root, c.Run),
 		sd:    notify.Manager{Path: in.Notify},
 		held:  held,
-		kids:  newReaper(),
+		kids:  kids,
 		stop:  make(chan struct{}),
 	}
 	s.signals = catchSignals(s)

@@ -55,6 +55,15 @@ func TestMemoryLimit(t *testing.T) {
 		}
 		h.want(0, "glutton\n", "rm", "glutton")
 	}
+	// Each of these is smaller than the shim, which is not to blame.
+	r := h.berth("run", "--rm", "-m", "16m", busybox, "sh", "-c", `for i in $(seq 40); do sh -c 'x=$(head -c 400k /dev/zero | tr "\0" x); sleep 2' & done; wait; exit 7`)
+	if r.code != 7 && r.code != 137 {
+		h.Errorf("%v\nwant 7, or 137 if the first process was killed", r)
+	}
+	killed := h.sh("journalctl -k -o cat | grep -o 'Killed process [0-9]* ([^)]*)' | sort | uniq -c").stdout
+	if !strings.Contains(killed, "(sh)") || strings.Contains(killed, "berth-shim") {
+		h.Errorf("want processes of the container killed, and no shim:\n%s", killed)
+	}
 }
 
 // Limits are properties of the unit, and what the container reads of them is true: also after an administrator changed
@@ -120,7 +129,7 @@ func TestLimitsOfTheOtherDoor(t *testing.T) {
 		h.Errorf("MemoryMax=%s", got)
 	}
 	h.killShim(unit)
-	h.want(0, "67108864\n20\n", "exec", "door", "sh", "-c", "cd /sys/fs/cgroup; cat memory.max pids.max")
+	h.want(0, "67108864\n20\n0\n0\n", "exec", "door", "sh", "-c", "cd /sys/fs/cgroup; cat memory.max pids.max /proc/1/oom_score_adj /proc/self/oom_score_adj")
 	h.want(0, "door\n", "rm", "-f", "-t", "0", "door")
 }
 

@@ -56,7 +56,7 @@ func TestMemoryLimit(t *testing.T) {
 		h.want(0, "glutton\n", "rm", "glutton")
 	}
 	// Each of these is smaller than the shim, which is not to blame.
-	r := h.berth("run", "--rm", "-m", "16m", busybox, "sh", "-c", `for i in $(seq 40); do sh -c 'x=$(head -c 400k /dev/zero | tr "\0" x); sleep 2' & done; wait; exit 7`)
+	r := h.berth("run", "--rm", "-m", "16m", busybox, "sh", "-c", `for i in $(seq 20); do sh -c 'x=$(head -c 900k /dev/zero | tr "\0" x); sleep 1' & done; wait; exit 7`)
 	if r.code != 7 && r.code != 137 {
 		h.Errorf("%v\nwant 7, or 137 if the first process was killed", r)
 	}

@@ -85,8 +85,8 @@ func Start(ctx context.Context, h *Host, name string, a *AttachOptions) (*Sessio
 }
 
 // start lets systemd go as soon as it has taken the job, and hears from the
-// shim how that ends. An open private connection is sent every signal of every
-// unit: eight clients that start containers at once would each be told what all
+// shim how that ends: who waits for a job is sent every signal of every unit,
+// and eight clients that start containers at once would each be told what all
 // of them do.
 func start(ctx context.Context, h *Host, r *container.Record, a *AttachOptions) (_ *Session, err error) {
 	conn, err := h.Units(ctx)
@@ -154,7 +154,7 @@ func startUnit(ctx context.Context, h *Host, conn *unit.Conn, r *container.Recor
 	}
 	spec := transient(h, r, version)
 	for tries := 0; ; tries++ {
-		_, err := conn.StartTransient(ctx, spec)
+		err := conn.Launch(ctx, spec)
 		if !errors.Is(err, unit.ErrExists) || tries == 3 {
 			return err
 		}

@@ -4,8 +4,9 @@
 //
 // # Vocabulary
 //
-// A [Conn] is one connection to one manager: PID 1's private socket for root,
-// the user manager for everybody else. A [Spec] is what is wanted of a unit,
+// A [Conn] is one connection to one manager: PID 1 for root, through the
+// message bus or where there is none by its private socket, and the user
+// manager for everybody else. A [Spec] is what is wanted of a unit,
 // as plain data; a [Property] is one setting in systemd's own words. A [Job]
 // is work that the manager has queued and that ends with a result. A [Status]
 // is what the manager knows about a unit at one moment. A [Watcher] is told of
@@ -34,11 +35,11 @@
 //
 // # Transport
 //
-// The wire format is godbus/dbus's; the connection is our own. Whoever is
-// connected to systemd's private socket gets the signals of every unit, each a
-// kilobyte or two of properties, while one start needs exactly one of them: a
-// frame is therefore looked at by its header alone, and decoded only where
-// somebody waits for it. The whole authentication is sent in one write, calls
+// The wire format is godbus/dbus's; the connection is our own. Whoever listens
+// to systemd gets the signals of every unit, each a kilobyte or two of
+// properties, while one start needs exactly one of them: a frame is therefore
+// looked at by its header alone, and decoded only where somebody waits for it.
+// On a bus nothing is listened to before somebody has to wait. The whole authentication is sent in one write, calls
 // may be pipelined, and no goroutine is made per call.
 //
 // # What it does not do
@@ -51,11 +52,11 @@
 //
 // # Limits
 //
-// A private connection costs PID 1 a millisecond and a half when it is made,
-// and its share of every change of every unit while it is open: with fifty of
-// them idle a start took 42 ms instead of 5 (systemd 252). So a process makes
-// one, early, and closes it as soon as its jobs are done; nothing holds one for
-// the life of a service.
+// A private connection costs PID 1 two milliseconds, and its share of every
+// change of every unit while it is open: with fifty of them idle a start took
+// 42 ms instead of 5 (systemd 252). So a process makes one connection, early,
+// and closes it as soon as its jobs are done; nothing holds one for the life of
+// a service.
 //
 // A unit whose cgroup still has processes is not collected when it has ended,
 // whatever CollectMode= says: it stays loaded, inactive, its name taken.

@@ -61,6 +61,9 @@ func (j *Job) Wait(ctx context.Context) error {
 
 // enqueue calls a method that answers with a job.
 func (c *Conn) enqueue(ctx context.Context, op, unit, member string, nfds int, args ...any) (*Job, error) {
+	if err := c.listen(ctx); err != nil {
+		return nil, opError(op, unit, err)
+	}
 	j := &Job{Op: op, Unit: unit, done: make(chan struct{})}
 	b := c.batch()
 	k := b.add(systemdName, method{managerPath, managerIface, member}, j, nfds, args)

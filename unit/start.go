@@ -30,6 +30,42 @@ type (
 // description may be closed when it returns.
 func (c *Conn) StartTransient(ctx context.Context, s *Spec) (*Job, error) {
 	defer runtime.KeepAlive(s)
+	t, err := c.describe(s)
+	if err != nil {
+		return nil, err
+	}
+	j, err := c.enqueue(ctx, "start", s.Name, startTransient, countFiles(t.all), t.args...)
+	return j, t.explain(err)
+}
+
+// Launch is StartTransient for a caller that hears of the end of the start by
+// another way: the manager's signals need not come here.
+func (c *Conn) Launch(ctx context.Context, s *Spec) error {
+	defer runtime.KeepAlive(s)
+	t, err := c.describe(s)
+	if err != nil {
+		return err
+	}
+	b := c.batch()
+	k := b.add(systemdName, method{managerPath, managerIface, startTransient}, nil, countFiles(t.all), t.args)
+	if err = b.send(ctx); err == nil {
+		_, err = c.await(ctx, k)
+	}
+	if err != nil {
+		return t.explain(opError("start", s.Name, err))
+	}
+	return nil
+}
+
+const startTransient = "StartTransientUnit"
+
+// described is a description as StartTransientUnit takes it.
+type described struct {
+	args []any
+	all  []Property // of the unit and those beside it
+}
+
+func (c *Conn) describe(s *Spec) (*described, error) {
 	if err := ValidName(s.Name); err != nil {
 		return nil, opError("start", s.Name, err)
 	}
@@ -38,7 +74,7 @@ func (c *Conn) StartTransient(ctx context.Context, s *Spec) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := slices.Clone(props)
+	t := &described{all: slices.Clone(props)}
 	aux := make([]wireUnit, len(s.Aux))
 	for i := range s.Aux {
 		a := &s.Aux[i]
@@ -47,14 +83,19 @@ func (c *Conn) StartTransient(ctx context.Context, s *Spec) (*Job, error) {
 			return nil, err
 		}
 		aux[i] = wireUnit{a.Name, wireProperties(ap)}
-		all = append(all, ap...)
+		t.all = append(t.all, ap...)
 	}
-	j, err := c.enqueue(ctx, "start", s.Name, "StartTransientUnit", countFiles(all), s.Name, ModeFail, wireProperties(props), aux)
+	t.args = []any{s.Name, ModeFail, wireProperties(props), aux}
+	return t, nil
+}
+
+// explain words the manager's refusal of one of the properties.
+func (t *described) explain(err error) error {
 	var e *Error
 	if errors.As(err, &e) {
-		e.Err = propertyError(all, e.Err)
+		e.Err = propertyError(t.all, e.Err)
 	}
-	return j, err
+	return err
 }
 
 // transient are the properties that s asks for.

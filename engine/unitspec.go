@@ -100,10 +100,10 @@ func supervised(r *container.Record, version int) *unit.Spec {
 	yes, now, never := true, time.Duration(0), time.Duration(0)
 	start := unit.Forever
 	s.CollectMode = "inactive-or-failed"
-	s.StartLimitInterval = &never // we count restarts ourselves
-	s.Exec.Environment = []string{"GOTRACEBACK=crash"}
-	s.Exec.StandardOutput, s.Exec.StandardError = "null", "null" // shim/report.go says why
-	s.Kill.Mode = "process"                                      // the container outlives its shim
+	s.StartLimitInterval = &never                                                 // we count restarts ourselves
+	s.Exec.Environment = []string{"GOTRACEBACK=crash", "GOMAXPROCS=1", "GOGC=10"} // shim.Run says why
+	s.Exec.StandardOutput, s.Exec.StandardError = "null", "null"                  // shim/report.go says why
+	s.Kill.Mode = "process"                                                       // the container outlives its shim
 	s.Resources.Delegate = &yes
 	if unit.DelegateSubgroup.In(version) {
 		s.Resources.DelegateSubgroup = container.ShimCgroup

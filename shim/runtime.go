@@ -40,7 +40,11 @@ func (o *ociRuntime) runWith(dir, logFile string, files []uintptr, verb ...strin
 	argv := append([]string{o.r.Path}, o.r.Args...)
 	argv = append(argv, "--root", o.state, "--log", logFile, "--log-format", "json")
 	argv = append(argv, verb...)
-	return o.start(argv, &syscall.ProcAttr{Dir: dir, Env: o.env, Files: files})
+	env := o.env
+	if o.own() {
+		env = append(env[:len(env):len(env)], "GOGC=off")
+	}
+	return o.start(argv, &syscall.ProcAttr{Dir: dir, Env: env, Files: files})
 }
 
 // runtimeError is what a runtime said when it did not do what it was asked to.

@@ -62,6 +62,7 @@ type shim struct {
 	log     *recorder
 
 	init     *process
+	mounts   *os.File               // the container\'s mount namespace, or nil
 	status   <-chan unix.WaitStatus // of an init that is our child
 	started  container.Started
 	starters *container.Starters // clients that wait for the start
@@ -96,7 +97,9 @@ func Run(c Config) (code int, err error) {
 	kids := newReaper()
 	kids.oom = spare()
 	runtime.GOMAXPROCS(1)
-	debug.SetGCPercent(gcPercent)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 
 	s := &shim{
 		store: container.Open(c.Root, c.Run),
@@ -137,7 +140,9 @@ func Run(c Config) (code int, err error) {
 	return s.supervise(), nil
 }
 
-// gcPercent keeps the heap small: at the default of 100 the collector lets it
+// gcPercent, and one thread to run Go on, are in the units' environment too: to
+// set them here stops the process in the middle of its start. It keeps the heap
+// small: at the default of 100 the collector lets it
 // grow to 4 MiB before it looks at it for the first time.
 const gcPercent = 10
 
@@ -313,6 +318,7 @@ func (s *shim) finish(ws unix.WaitStatus, ok bool) int {
 	}
 	// Processes outlive their init where it is not PID 1 of their namespace.
 	_ = s.unit.killLeaf()
+	unmounted := s.letMountsGo()
 	removed := s.oci.forget(s.rec.ID)
 	if s.feed != nil {
 		s.feed.end()
@@ -329,10 +335,25 @@ func (s *shim) finish(ws unix.WaitStatus, ok bool) int {
 	s.server.ended(wireExit(e))
 	s.forgetRun()
 	code := s.last(e)
+	<-unmounted
 	s.server.hangUp() // nobody need wait for the runtime to forget it too
 	removed()
 	s.unit.removeLeaf()
 	return code
+}
+
+// letMountsGo gives up the container's mounts, while something else is done.
+func (s *shim) letMountsGo() (done <-chan struct{}) {
+	ch := make(chan struct{})
+	if s.mounts == nil {
+		close(ch)
+		return ch
+	}
+	go func() {
+		s.mounts.Close()
+		close(ch)
+	}()
+	return ch
 }
 
 // writeExit leaves the exit record. A process that was killed after it had

@@ -206,12 +206,15 @@ func (l *launch) created(done <-chan unix.WaitStatus) bool {
 	return n == 1
 }
 
-// start gives the word.
-func (l *launch) start() (<-chan unix.WaitStatus, error) {
-	if _, err := l.talk.Write([]byte{1}); err != nil {
-		return nil, fmt.Errorf("start container: tell the runtime: %w", err)
+// start gives the word, and waits until the runtime says that the container
+// runs. If it does not say so, its exit status tells.
+func (l *launch) start() bool {
+	word := []byte{1}
+	if _, err := l.talk.Write(word); err != nil {
+		return false
 	}
-	return l.done, nil
+	n, _ := l.talk.Read(word)
+	return n == 1
 }
 
 // close lets a runtime go that still waits. What it has created stays.
@@ -241,6 +244,9 @@ func (s *shim) holdInit() error {
 	if err := s.keep(fdInit, s.init.f); err != nil {
 		return err
 	}
+	// While somebody has the container's mounts, init's end need not wait for
+	// the kernel to take them apart, which is more than a millisecond.
+	s.mounts, _ = os.Open("/proc/" + strconv.Itoa(pid) + "/ns/mnt")
 	s.started.Pid = pid
 	s.started.PidStart, _ = startTime(pid) // gone already: the number means nobody
 	return nil
@@ -283,11 +289,10 @@ func (s *shim) start() error {
 func (s *shim) runStart() error {
 	logFile := filepath.Join(s.dir, container.RuntimeLogFile)
 	if s.launch != nil {
-		done, err := s.launch.start()
-		if err != nil {
-			return err
+		if s.launch.start() {
+			return nil
 		}
-		if ws := <-done; ws != 0 {
+		if ws := <-s.launch.done; ws != 0 {
 			return failure("start", logFile, nil)
 		}
 		return nil

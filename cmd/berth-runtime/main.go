@@ -38,8 +38,11 @@ type exitStatus int
 func (e exitStatus) Error() string { return "exit status " + strconv.Itoa(int(e)) }
 
 func main() {
-	// A process of a few milliseconds has no use for a collection.
-	debug.SetGCPercent(-1)
+	// A process of a few milliseconds has no use for a collection. Who runs
+	// many of them can say so in the environment, which takes less time.
+	if os.Getenv("GOGC") != "off" {
+		debug.SetGCPercent(-1)
+	}
 	os.Exit(run(os.Args[1:]))
 }
 

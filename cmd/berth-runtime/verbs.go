@@ -87,8 +87,10 @@ func create(ctx context.Context, g *global, args []string) error {
 }
 
 // startWhenTold is the other half of create --start-fd: it says that the
-// container is created, and starts it at the answer. The end of the connection
-// leaves it as it is, for the verb start.
+// container is created, starts it at the answer, and says that it did: the end
+// of this process, which takes a mount namespace with it, comes a millisecond
+// later. The end of the connection leaves the container as it is, for the verb
+// start.
 func startWhenTold(ctx context.Context, c *runtime.Container, fd int) error {
 	word := []byte{1}
 	if _, err := unix.Write(fd, word); err != nil {
@@ -99,7 +101,11 @@ func startWhenTold(ctx context.Context, c *runtime.Container, fd int) error {
 		switch {
 		case err == unix.EINTR:
 		case n == 1:
-			return c.Start(ctx)
+			if err := c.Start(ctx); err != nil {
+				return err
+			}
+			unix.Write(fd, word) //nolint:errcheck // the exit status says it too
+			return nil
 		default:
 			return nil
 		}

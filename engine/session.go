@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/berthrun/berth/container"
+	"github.com/berthrun/berth/internal/warm"
 	"github.com/berthrun/berth/shim/wire"
-	"github.com/berthrun/berth/unit"
 )
 
 // AttachOptions say which streams of a container a client wants.
@@ -141,7 +141,7 @@ func attachStarting(ctx context.Context, h *Host, r *container.Record, a *Attach
 	for {
 		c, err := wire.Dial(ctx, path)
 		if err == nil {
-			unit.WarmUp()
+			warm.Up()
 			var s *Session
 			if s, err = attach(ctx, h, r, c, a); err == nil {
 				return s, nil

@@ -9,12 +9,9 @@ import (
 	"time"
 
 	"github.com/berthrun/berth/container"
+	"github.com/berthrun/berth/internal/warm"
 	"github.com/berthrun/berth/unit"
 )
-
-// WarmUp shortens the next start that this process asks for: a client calls it,
-// in a goroutine of its own, as soon as it knows that there will be one.
-func WarmUp() { unit.WarmUp() }
 
 // Run creates a container and starts it. Until systemd has been asked to start
 // the unit nothing is committed: killed before that, Run leaves nothing;
@@ -102,7 +99,7 @@ func start(ctx context.Context, h *Host, r *container.Record, a *AttachOptions) 
 	if err := startUnit(ctx, h, conn, r); err != nil {
 		return nil, err
 	}
-	unit.WarmUp()
+	warm.Up()
 	h.Close()
 	var s *Session
 	if a != nil {

@@ -65,7 +65,7 @@ func TestRecordRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := decodeRecord(data)
+		got, err := decodeRecord(data, decodeAll)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -88,7 +88,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := decodeRecord(data)
+		r, err := decodeRecord(data, decodeAll)
 		if err != nil {
 			return
 		}
@@ -99,7 +99,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := decodeRecord(again)
+		got, err := decodeRecord(again, decodeAll)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,4 +108,23 @@ func FuzzDecodeRecord(f *testing.F) {
 			t.Fatalf("written %s\nread    %s", again, twice)
 		}
 	})
+}
+
+// What the shim is given is what the record says, but for what it does not need.
+func TestDecodeStarting(t *testing.T) {
+	r := fullRecord()
+	data, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := decodeRecord(data, decodeStarting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := *r
+	want.Spec = Spec{Resources: r.Spec.Resources}
+	want.Mounts, want.Labels = nil, nil
+	if diff := cmp.Diff(&want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }

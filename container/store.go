@@ -134,18 +134,60 @@ func (s *Store) find(nameOrID string) (string, error) {
 }
 
 // LoadStarting is Load for the shim: a container that is only prepared is
-// committed first. It has been started, so it is there.
+// committed first. It has been started, so it is there. The record is without
+// what its start does not need: most of Spec, Mounts and Labels.
 func (s *Store) LoadStarting(nameOrID string) (*Record, error) {
 	if isID(nameOrID) {
 		if err := s.Commit(nameOrID); err != nil {
 			return nil, err
 		}
 	}
-	return s.Load(nameOrID)
+	id, err := s.find(nameOrID)
+	if err != nil {
+		return nil, fmt.Errorf("container %q: %w", nameOrID, err)
+	}
+	return s.load(id, decodeStarting)
+}
+
+// decodeStarting reads a part of a record. Before it begins the decoder looks at
+// every type that it may meet: the Spec's would take longer than all the rest.
+func decodeStarting(data []byte, r *Record) error {
+	var p struct {
+		Version     int
+		ID, Name    string
+		Created     time.Time
+		Image       ImageRef
+		Command     []string
+		Rootfs      Rootfs
+		Runtime     Runtime
+		Terminal    bool
+		OpenStdin   bool
+		AutoRemove  bool
+		Up          bool
+		StopSignal  int
+		StopTimeout time.Duration
+		Restart     RestartPolicy
+		Log         LogConfig
+		Spec        struct{ Resources Resources }
+	}
+	err := json.Unmarshal(data, &p)
+	*r = Record{
+		Version: p.Version, ID: p.ID, Name: p.Name, Created: p.Created, Image: p.Image, Command: p.Command,
+		Rootfs: p.Rootfs, Runtime: p.Runtime, Terminal: p.Terminal, OpenStdin: p.OpenStdin, AutoRemove: p.AutoRemove,
+		Up: p.Up, StopSignal: p.StopSignal, StopTimeout: p.StopTimeout, Restart: p.Restart, Log: p.Log,
+		Spec: Spec{Resources: p.Spec.Resources},
+	}
+	return err
 }
 
 // LoadID returns the record of the container with this full ID.
 func (s *Store) LoadID(id string) (*Record, error) {
+	return s.load(id, decodeAll)
+}
+
+func decodeAll(data []byte, r *Record) error { return json.Unmarshal(data, r) }
+
+func (s *Store) load(id string, decode func([]byte, *Record) error) (*Record, error) {
 	path := filepath.Join(s.Dir(id), RecordFile)
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -154,7 +196,7 @@ func (s *Store) LoadID(id string) (*Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read container %s: %w", id, err)
 	}
-	r, err := decodeRecord(data)
+	r, err := decodeRecord(data, decode)
 	if err == nil && r.ID != id {
 		err = fmt.Errorf("it %w: it is the record of container %s", ErrDamaged, r.ID)
 	}
@@ -164,9 +206,9 @@ func (s *Store) LoadID(id string) (*Record, error) {
 	return r, nil
 }
 
-func decodeRecord(data []byte) (*Record, error) {
+func decodeRecord(data []byte, decode func([]byte, *Record) error) (*Record, error) {
 	r := new(Record)
-	if err := json.Unmarshal(data, r); err != nil {
+	if err := decode(data, r); err != nil {
 		return nil, fmt.Errorf("it %w: %w", ErrDamaged, err)
 	}
 	if r.Version < 1 {

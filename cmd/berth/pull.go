@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -295,7 +297,10 @@ func runRmi(c *call) error {
 // progress has the pull that o describes tell how far it is, on standard error.
 // done ends that.
 func (c *call) progress(o *engine.PullOptions, quiet bool) (done func()) {
+	// Layers are unpacked side by side: what main said of threads is over.
+	begin := sync.OnceFunc(runtime.SetDefaultGOMAXPROCS)
 	if quiet {
+		o.Progress = func(image.Event) { begin() }
 		return func() {}
 	}
 	w := c.std.err
@@ -305,7 +310,10 @@ func (c *call) progress(o *engine.PullOptions, quiet bool) (done func()) {
 		opts.Width, opts.Height = int(cols), int(rows)
 	}
 	r := progress.New(w, opts)
-	o.Progress = r.Event
+	o.Progress = func(e image.Event) {
+		begin()
+		r.Event(e)
+	}
 	return r.Close
 }
 

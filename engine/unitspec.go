@@ -141,11 +141,6 @@ func ownSettings(r *container.Record) *unit.Spec {
 		Name:      TemplateName(r.Name),
 		Resources: limits(&r.Spec.Resources),
 		Service:   unit.Service{Restart: restart(r.Restart), TimeoutStop: &stop},
-		Exec: unit.Exec{LogExtraFields: []string{
-			// journalctl -u answers by either unit's name, whichever ran.
-			"OBJECT_SYSTEMD_UNIT=" + UnitName(r.Name),
-			"OBJECT_SYSTEMD_UNIT=" + TemplateName(r.Name),
-		}},
 	}
 	if s.Service.Restart != onAbnormal {
 		// A container that fails at once is not started without a pause, at
@@ -238,15 +233,12 @@ func cpuWeight(shares uint64) uint64 {
 	return uint64(math.Ceil(math.Pow(10, (l*l+125*l-126)/612)))
 }
 
-// ptsDevices are the terminals of /dev/pts, by their major number: to find a
-// group by its name systemd reads /proc/devices, a character at a time.
-const ptsDevices = "char-136"
-
 // deviceAllow is the unit's device policy beyond DevicePolicy=closed, which
-// allows null, zero, full, random and urandom: enforced by systemd for
-// everything in the unit. Each entry costs a start some tenths of a millisecond.
+// allows null, zero, full, random, urandom, tty, ptmx and the terminals of
+// /dev/pts (bpf_devices_allow_list_static of systemd 252 and 257): enforced by
+// systemd for everything in the unit.
 func deviceAllow(s *container.Spec) []unit.Device {
-	allow := []unit.Device{{Path: "/dev/tty", Access: "rwm"}, {Path: "/dev/ptmx", Access: "rwm"}, {Path: ptsDevices, Access: "rwm"}}
+	var allow []unit.Device
 	if slices.ContainsFunc(s.CapAdd, func(c string) bool {
 		return strings.HasSuffix(strings.ToUpper(c), "MKNOD") || strings.ToUpper(c) == "ALL"
 	}) {
@@ -332,7 +324,7 @@ func WriteDropIn(dir string, r *container.Record) error {
 
 // resetLists takes back what the template says in lists, which a drop-in would
 // add to.
-const resetLists = "[Service]\nDeviceAllow=\nLogExtraFields=\n\n"
+const resetLists = "[Service]\nDeviceAllow=\n\n"
 
 // plainRecord is a container whose settings are those of container@.service.
 func plainRecord(name string) *container.Record {

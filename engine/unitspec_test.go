@@ -133,7 +133,7 @@ func TestDeviceAllow(t *testing.T) {
 
 func TestDevicePolicy(t *testing.T) {
 	r := testRecord("web")
-	if s := ownSettings(r); s.Resources.DevicePolicy != "closed" || len(s.Resources.DeviceAllow) == 0 {
+	if s := ownSettings(r); s.Resources.DevicePolicy != "closed" || len(s.Resources.DeviceAllow) != 0 {
 		t.Errorf("got %+v", s.Resources)
 	}
 	r.Spec.Privileged = true

@@ -39,19 +39,20 @@ func (s *shim) coldStart(in *notify.Inherited) error {
 	}
 	s.keepCrash()
 	s.started.Unit, s.started.Cgroup, s.started.Invocation = s.unit.name, s.unit.cgroup, s.unit.invocation
-	if err := s.openLog(); err != nil {
-		return err
-	}
 	ends, err := s.makeStdio()
 	defer ends.close()
 	if err != nil {
 		return err
 	}
-	if err := s.listen(in); err != nil {
-		return err
-	}
 	defer s.closeLaunch()
-	if err := s.create(ends); err != nil {
+	// What the runtime does takes several milliseconds.
+	meanwhile := func() error {
+		if err := s.openLog(); err != nil {
+			return err
+		}
+		return s.listen(in)
+	}
+	if err := s.create(ends, meanwhile); err != nil {
 		return err
 	}
 	s.server.stdioReady()
@@ -128,7 +129,8 @@ func (s *shim) clearRunDir() {
 }
 
 // create has the runtime make the container: everything but the command runs.
-func (s *shim) create(ends *childEnds) error {
+// While that is at work, meanwhile is done.
+func (s *shim) create(ends *childEnds, meanwhile func() error) error {
 	release := s.kids.expect()
 	defer release()
 	args := []string{"create", "--bundle", s.dir, "--pid-file", filepath.Join(s.dir, container.PidFile)}
@@ -149,25 +151,26 @@ func (s *shim) create(ends *childEnds) error {
 	args = append(args, s.rec.ID)
 	s.unseen = s.unit.copyLimits(s.rec)
 	logFile := filepath.Join(s.dir, container.RuntimeLogFile)
+	var done <-chan unix.WaitStatus
 	err := inOwnMounts(func() error {
-		if err := mountRootfs(s.rec.Rootfs, s.store.Dir(s.rec.ID), filepath.Join(s.dir, container.RootfsDir)); err != nil {
-			return err
+		err := mountRootfs(s.rec.Rootfs, s.store.Dir(s.rec.ID), filepath.Join(s.dir, container.RootfsDir))
+		if err == nil {
+			done, err = s.oci.runWith(s.dir, logFile, files, args...)
 		}
-		done, err := s.oci.runWith(s.dir, logFile, files, args...)
-		if err != nil {
-			return err
-		}
-		if s.launch != nil {
-			talk.Close() // the end of the runtime is the end of the connection
-			if s.launch.created(done) {
-				return nil
-			}
-		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = meanwhile()
+	if s.launch != nil {
+		talk.Close() // the end of the runtime is the end of the connection
+	}
+	if s.launch == nil || !s.launch.created(done) {
 		if ws := <-done; ws != 0 {
 			return failure("create", logFile, ends.said())
 		}
-		return nil
-	})
+	}
 	if err != nil {
 		return err
 	}

@@ -32,6 +32,10 @@ const (
 func UnitName(name string) string     { return "berth-" + name + ".service" }
 func TemplateName(name string) string { return "container@" + name + ".service" }
 
+// quiet keeps systemd from saying of the units beside a container's that they
+// came and went as they should: that is said of the container's own.
+const quiet = "notice"
+
 // sweepName is the unit that clears up after a killed supervisor. Its '@' is in
 // no container's name.
 func sweepName(container string) string { return "berth-sweep@" + container + ".service" }
@@ -65,6 +69,7 @@ func transient(h *Host, r *container.Record, version int) *unit.Spec {
 		// shim's death and its restart, of which no ExecStopPost= of the
 		// service is told.
 		Dependencies: unit.Dependencies{OnSuccess: []string{sweepName(r.Name)}, OnFailure: []string{sweepName(r.Name)}},
+		Exec:         unit.Exec{LogLevelMax: quiet},
 		Socket: unit.Socket{
 			Listen:             []unit.Listen{{Type: "Stream", Address: h.Containers.Control(r.ID)}},
 			FileDescriptorName: "control",
@@ -83,6 +88,7 @@ func transient(h *Host, r *container.Record, version int) *unit.Spec {
 		// started to find that out.
 		ConditionPathExists: []string{h.Containers.RunDir(r.ID)},
 		DefaultDependencies: new(false),
+		Exec:                unit.Exec{LogLevelMax: quiet},
 		// Else systemd would make a slice for all units of this prefix.
 		Resources: unit.Resources{Slice: "system.slice"},
 		Service: unit.Service{

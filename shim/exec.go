@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -26,9 +27,11 @@ func (v *server) exec(r *request) (any, error) {
 	if len(a.Process) == 0 {
 		return nil, invalid("process")
 	}
-	if err := v.running(); err != nil {
+	// A process may end the container: what it was is told all the same.
+	if err := v.s.beginExec(); err != nil {
 		return nil, err
 	}
+	defer v.s.countExec(-1)
 	x, err := v.s.newExec(r, a)
 	if err != nil {
 		return nil, err
@@ -38,6 +41,43 @@ func (v *server) exec(r *request) (any, error) {
 		return nil, execError(err)
 	}
 	return nil, x.reply(r)
+}
+
+// beginExec counts an exec that is being started, or whose client is to hear of
+// its end: the end of the run waits for them, and lets none begin.
+func (s *shim) beginExec() error {
+	if err := s.server.running(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending {
+		return refuse(wire.ErrorNotRunning, "container is not running")
+	}
+	s.execs++
+	return nil
+}
+
+func (s *shim) countExec(n int) {
+	s.mu.Lock()
+	s.execs += n
+	s.mu.Unlock()
+}
+
+// execTime bounds the wait for execs: their processes have been killed.
+const execTime = time.Second
+
+// waitExecs lets no exec begin any more and waits for those there are.
+func (s *shim) waitExecs() {
+	for end := time.Now().Add(execTime); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		s.mu.Lock()
+		s.ending = true
+		n := s.execs
+		s.mu.Unlock()
+		if n == 0 {
+			return
+		}
+	}
 }
 
 // execution is an exec on its way.
@@ -150,7 +190,9 @@ func (x *execution) reply(r *request) error {
 		return err
 	}
 	status := x.status
+	x.s.countExec(1)
 	go func() {
+		defer x.s.countExec(-1)
 		code, sig := exitCode(<-status)
 		c.mu.Lock()
 		defer c.mu.Unlock()

@@ -73,6 +73,8 @@ type shim struct {
 
 	mu       sync.Mutex // guards what follows
 	stopping bool
+	ending   bool
+	execs    int // under way, or followed by a client
 	running  bool
 	stop     chan struct{} // closed when a stop is asked for
 }
@@ -332,6 +334,7 @@ func (s *shim) finish(ws unix.WaitStatus, ok bool) int {
 	if err := s.writeExit(e); err != nil {
 		s.tell(notify.Status(err.Error()))
 	}
+	s.waitExecs()
 	s.server.ended(wireExit(e))
 	s.forgetRun()
 	code := s.last(e)

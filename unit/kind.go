@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -296,6 +297,20 @@ func exitStatus(at func(*Spec) **ExitStatus) kind {
 
 func pids(at func(*Spec) *[]uint32) kind {
 	return sequence("au", at, same[[]uint32], func(v uint32) string { return "" })
+}
+
+// levels are the priorities of syslog(3), by their numbers.
+var levels = []string{"emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"}
+
+// level is a number on the bus and a name in a file.
+func level(at func(*Spec) *string) kind {
+	return scalar("i", at, func(v string) (any, error) {
+		n := slices.Index(levels, v)
+		if n < 0 {
+			return nil, fmt.Errorf("unknown log level %q", v)
+		}
+		return int32(n), nil
+	}, func(v string) string { return v })
 }
 
 // protocol is a number on the bus and a name in a file.

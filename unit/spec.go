@@ -75,6 +75,7 @@ type Exec struct {
 	SyslogIdentifier            string
 	LogExtraFields              []string // FIELD=value
 	LogNamespace                string
+	LogLevelMax                 string // of what the manager says of the unit, too: notice
 	LogRateLimitInterval        *time.Duration
 	LogRateLimitBurst           *uint32
 	LimitNOFILE, LimitCORE      *uint64 // soft and hard

@@ -144,6 +144,7 @@ var table = []row{
 	both("SyslogIdentifier", inExec, 0, text(func(s *Spec) *string { return &s.Exec.SyslogIdentifier })),
 	both("LogExtraFields", inExec, 0, byteStrings(func(s *Spec) *[]string { return &s.Exec.LogExtraFields })),
 	both("LogNamespace", inExec, 0, text(func(s *Spec) *string { return &s.Exec.LogNamespace })),
+	both("LogLevelMax", inExec, 0, level(func(s *Spec) *string { return &s.Exec.LogLevelMax })),
 	{"LogRateLimitIntervalSec", "LogRateLimitIntervalUSec", inExec, 0, optTime(func(s *Spec) **time.Duration { return &s.Exec.LogRateLimitInterval })},
 	both("LogRateLimitBurst", inExec, 0, option(func(s *Spec) **uint32 { return &s.Exec.LogRateLimitBurst })),
 	both("LimitNOFILE", inExec, 0, optLimit(func(s *Spec) **uint64 { return &s.Exec.LimitNOFILE })),

@@ -42,6 +42,7 @@ func sample(t testing.TB, name string) *Spec {
 			StandardInput: "null", StandardOutput: "journal", StandardError: "inherit",
 			StandardInputFile: null, StandardOutputFile: null, StandardErrorFile: null,
 			SyslogIdentifier: "test", LogExtraFields: []string{"A=x y", "B=%"}, LogNamespace: "berthtest",
+			LogLevelMax:          "notice",
 			LogRateLimitInterval: new(time.Duration(0)), LogRateLimitBurst: new(uint32(0)),
 			LimitNOFILE: new(uint64(1024)), LimitCORE: new(uint64(0)), LimitNPROC: new(uint64(1000)), LimitMEMLOCK: new(Infinity),
 			LimitSTACK: new(uint64(8 << 20)), LimitSIGPENDING: new(uint64(100)),

@@ -227,6 +227,9 @@ func (a *app) verb(group, name string) (*verb, error) {
 	} else {
 		under += " " + group
 	}
+	if instead, ok := missing[name]; ok {
+		return nil, fmt.Errorf("%s is not supported yet%s", name, prefixed(": ", instead))
+	}
 	n := synonyms[name]
 	if !slices.Contains(names, n) {
 		n = nearest(name, names)
@@ -239,6 +242,21 @@ func (a *app) verb(group, name string) (*verb, error) {
 
 // synonyms are what people call verbs elsewhere.
 var synonyms = map[string]string{"delete": "rm", "remove": "rm", "destroy": "rm", "list": "ps", "ls": "ps", "show": "inspect"}
+
+// missing are Podman's and Docker's verbs that are not here, and what serves
+// meanwhile.
+var missing = map[string]string{
+	"build": "", "checkpoint": "", "commit": "", "compose": "", "diff": "", "export": "", "generate": "", "healthcheck": "", "history": "",
+	"import": "", "kube": "", "logout": "", "manifest": "", "mount": "", "network": "", "pause": "", "play": "", "pod": "", "port": "",
+	"push": "", "quadlet": "", "restore": "", "search": "", "secret": "", "umount": "", "unmount": "", "unpause": "", "volume": "",
+	"cp":     "tar over berth exec -i copies in and out",
+	"events": "journalctl -f -u 'berth-*' shows starts and ends",
+	"login":  "give pull --creds=USER:PASSWORD, or --authfile=FILE",
+	"stats":  "systemd-cgtop shows every container's unit",
+	"system": "there are berth info, berth container prune and berth image prune",
+	"top":    "systemctl status berth-NAME lists the processes",
+	"update": "systemctl set-property berth-NAME changes limits",
+}
 
 func countArgs(v *verb, args []string) error {
 	switch {

@@ -103,6 +103,7 @@ func TestPs(t *testing.T) {
 		"ps-noheading": "--noheading",
 		"ps-json":      "--format|json",
 		"ps-table":     `--format|table {{.ID}}\t{{.Names}}\t{{.Label "tier"}}\t{{.RunningFor}}\t{{.CreatedAt}}\t{{.ExitCode}}\t{{upper .State}}\t{{json .Pid}}`,
+		"ps-json-row":  "--format|{{json .}}",
 		"ps-template":  "--format|{{.Names}}: {{.Labels}} {{.Mounts}} {{.Networks}} {{.Unit}} {{.ImageID}} {{pad .Status 1 1}}{{truncate .Image 4}}",
 	} {
 		got, err := printedPs(t, args)
@@ -151,6 +152,7 @@ func TestImages(t *testing.T) {
 		"images-notrunc":  "--no-trunc",
 		"images-quiet":    "-q",
 		"images-json":     "--format|json",
+		"images-json-row": "--format|{{json .}}",
 		"images-table":    "--format|table {{.ID}} {{.Repository}} {{.Tag}} {{.CreatedSince}}",
 		"images-template": "--format|{{.Repository}}:{{.Tag}} {{.Size}} {{.VirtualSize}} {{.Labels.k}} {{.Label \"k\"}} {{json .RepoTags}} {{.Dangling}}",
 	} {

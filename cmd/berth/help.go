@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -97,8 +98,10 @@ func otherNames(v *verb, path string) string {
 	return strings.Join(list, ", ")
 }
 
-// flagRows is the left and right column of each flag that help shows.
+// flagRows is the left and right column of each flag that help shows, by the
+// alphabet.
 func flagRows(flags []cli.Flag) [][2]string {
+	flags = slices.SortedStableFunc(slices.Values(flags), func(a, b cli.Flag) int { return strings.Compare(longest(a), longest(b)) })
 	var rows [][2]string
 	for _, f := range flags {
 		usage, visible := usageOf(f)
@@ -125,6 +128,17 @@ func usageOf(f cli.Flag) (usage string, visible bool) {
 		return f.Usage, !f.Hidden
 	}
 	return "", false
+}
+
+// longest is the first of a flag's names that is not one letter.
+func longest(f cli.Flag) string {
+	names := f.Names()
+	for _, n := range names {
+		if len(n) > 1 {
+			return n
+		}
+	}
+	return names[0]
 }
 
 // flagNames is "-e, --env KEY=VALUE".

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"path"
 	"slices"
@@ -342,11 +343,18 @@ func imagesJSON(rows []imageRow) []imageJSON {
 			continue
 		}
 		seen[r.Id()] = true
-		list = append(list, imageJSON{
-			ID: r.Id(), RepoTags: orEmpty(r.img.Names), RepoDigests: orEmpty(r.img.RepoDigests), Names: orEmpty(r.img.Names), Digest: r.Digest(),
-			Created: r.img.Created.Unix(), CreatedAt: r.img.Created, Size: r.img.DiskSize, VirtualSize: r.img.DiskSize,
-			Labels: r.Labels(), Dangling: r.Dangling(),
-		})
+		list = append(list, r.json())
 	}
 	return list
 }
+
+func (r imageRow) json() imageJSON {
+	return imageJSON{
+		ID: r.Id(), RepoTags: orEmpty(r.img.Names), RepoDigests: orEmpty(r.img.RepoDigests), Names: orEmpty(r.img.Names), Digest: r.Digest(),
+		Created: r.img.Created.Unix(), CreatedAt: r.img.Created, Size: r.img.DiskSize, VirtualSize: r.img.DiskSize,
+		Labels: r.Labels(), Dangling: r.Dangling(),
+	}
+}
+
+// MarshalJSON is what {{json .}} shows.
+func (r imageRow) MarshalJSON() ([]byte, error) { return json.Marshal(r.json()) }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"slices"
 	"sort"
 	"strings"
@@ -20,9 +21,9 @@ func psVerb() *verb {
 Those that run; with --all, --last or a filter by status others too.
 
 Filters: id, name, label, status, exited, ancestor, before, since, until, volume,
-network. Fields of --format: .ID .Names .Image .ImageID .Command .Status .State
-.CreatedAt .RunningFor .StartedAt .ExitCode .Pid .Ports .Labels .Label "KEY"
-.Mounts .Networks .Restarts .Unit.`,
+network, restart-policy. Fields of --format: .ID .Names .Image .ImageID .Command
+.Status .State .CreatedAt .RunningFor .StartedAt .ExitCode .Pid .Ports .Labels
+.Label "KEY" .Mounts .Networks .Restarts .Unit.`,
 		examples: `
 berth ps -a
 berth ps -q --filter label=tier=front
@@ -379,3 +380,6 @@ func (r psRow) json() psJSON {
 	}
 	return j
 }
+
+// MarshalJSON is what {{json .}} shows.
+func (r psRow) MarshalJSON() ([]byte, error) { return json.Marshal(r.json()) }

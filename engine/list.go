@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"slices"
 
 	"github.com/berthrun/berth/container"
@@ -23,7 +24,9 @@ func List(ctx context.Context, h *Host) ([]Summary, error) {
 	// What killed clients left costs nothing to look for here.
 	swept := h.Containers.Sweep()
 	records, damaged := h.Containers.List()
-	damaged = errors.Join(damaged, swept)
+	if !errors.Is(damaged, fs.ErrPermission) { // both say the same otherwise
+		damaged = errors.Join(damaged, swept)
+	}
 	if len(records) == 0 {
 		return nil, damaged
 	}

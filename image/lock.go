@@ -169,7 +169,7 @@ func isNoSpace(err error) bool {
 // diskError says what to do about a full disk.
 func (s *Store) diskError(err error) error {
 	if isNoSpace(err) {
-		return fmt.Errorf("%w: free some in the file system of %s", err, s.root)
+		return fmt.Errorf("%w in the file system of %s", err, s.root)
 	}
 	return err
 }

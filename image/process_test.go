@@ -178,7 +178,7 @@ func TestDiskFull(t *testing.T) {
 		cmd.Env = append(cmd.Env, "IMAGE_TEST_TMPFS="+size)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 		out, err := cmd.Output()
-		if err == nil || !strings.Contains(string(out), "no space left on device: free some in the file system of") {
+		if err == nil || !strings.Contains(string(out), "no space left on device in the file system of") {
 			t.Errorf("%s: %v: %s", size, err, out)
 		}
 		if strings.Count(string(out), "\n") != 1 {

@@ -267,7 +267,7 @@ func explainStatus(ref Reference, te *transport.Error) (text string, kind error)
 		case transport.ManifestUnknownErrorCode, transport.NameUnknownErrorCode:
 			return "registry has no such image", ErrUnknown
 		case transport.UnauthorizedErrorCode, transport.DeniedErrorCode:
-			return host + " denies access: log in, or check the name", ErrUnauthorized
+			return host + " denies access", ErrUnauthorized
 		}
 	}
 	if te.StatusCode == http.StatusNotFound && te.Request != nil && strings.Contains(te.Request.URL.Path, "/blobs/") {
@@ -275,11 +275,11 @@ func explainStatus(ref Reference, te *transport.Error) (text string, kind error)
 	}
 	switch te.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return host + " denies access: log in, or check the name", ErrUnauthorized
+		return host + " denies access", ErrUnauthorized
 	case http.StatusNotFound:
 		return "registry has no such image", ErrUnknown
 	case http.StatusTooManyRequests:
-		return host + " limits the number of requests: wait, or log in", nil
+		return host + " limits the number of requests: wait, or name a user", nil
 	}
 	return fmt.Sprintf("%s answers %d %s", host, te.StatusCode, http.StatusText(te.StatusCode)), nil
 }

@@ -327,6 +327,9 @@ func (s *Store) list(x *index) ([]*Image, error) {
 		img, err := s.load(x, e)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("image %s: %w", entryName(e), err))
+			if id := entryID(e); id != "" {
+				seen[id] = true // its other names have nothing to add
+			}
 			continue
 		}
 		if !seen[img.ID] {

@@ -218,7 +218,7 @@ func (sv *saver) blob(name string, d digest.Digest) error {
 		return err
 	}
 	if sum.Digest() != d {
-		return fmt.Errorf("blob %s: %w: pull the image again", d, ErrCorrupt)
+		return fmt.Errorf("blob %s: %w: remove the image and pull it again", d, ErrCorrupt)
 	}
 	return nil
 }

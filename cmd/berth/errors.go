@@ -12,6 +12,7 @@ import (
 
 	"github.com/berthrun/berth/container"
 	"github.com/berthrun/berth/engine"
+	"github.com/berthrun/berth/image"
 	"github.com/berthrun/berth/unit"
 )
 
@@ -134,6 +135,12 @@ func report(w io.Writer, err error) int {
 		}
 		return code
 	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && strings.Contains(err.Error(), "\n") { // of errors.Join
+		for _, e := range joined.Unwrap() {
+			report(w, e)
+		}
+		return code
+	}
 	fmt.Fprintln(w, "Error: "+oneLine(err.Error())+advice(err))
 	return code
 }
@@ -149,6 +156,9 @@ func advice(err error) string {
 	var w *writeError
 	if errors.Is(err, syscall.ENOSPC) && !errors.As(err, &w) {
 		return ": make room, e.g. by berth image prune"
+	}
+	if errors.Is(err, image.ErrUnauthorized) {
+		return ": check the name, or give berth pull --creds=USER:PASSWORD"
 	}
 	if errors.Is(err, container.ErrDamaged) {
 		return ": berth rm -f takes such a container away"

@@ -83,7 +83,7 @@ func User(tree Tree, want string, groups []string) (specs.User, string, error) {
 	}
 	u, err := user.GetExecUser(want, &user.ExecUser{Home: "/"}, bytes.NewReader(passwd), bytes.NewReader(group))
 	if err != nil {
-		return specs.User{}, "", fmt.Errorf("user %q: %w in the container's /etc/passwd and /etc/group", want, err)
+		return specs.User{}, "", userError(want, err)
 	}
 	out := specs.User{UID: uint32(u.Uid), GID: uint32(u.Gid)}
 	more := slices.Clone(u.Sgids)
@@ -103,6 +103,17 @@ func User(tree Tree, want string, groups []string) (specs.User, string, error) {
 		home = "/"
 	}
 	return out, home, nil
+}
+
+// userError says where a user or group was looked for.
+func userError(want string, err error) error {
+	switch {
+	case errors.Is(err, user.ErrNoPasswdEntries):
+		return fmt.Errorf("user %q: no such user in the container's /etc/passwd", want)
+	case errors.Is(err, user.ErrNoGroupEntries):
+		return fmt.Errorf("user %q: no such group in the container's /etc/group", want)
+	}
+	return fmt.Errorf("user %q: %w", want, err)
 }
 
 func optional(tree Tree, name string) ([]byte, error) {

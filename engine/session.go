@@ -375,6 +375,18 @@ func (s *Session) Wait(ctx context.Context) (*container.Exit, error) {
 	}
 }
 
+// Leave is Close where what the session is of shall go on: a process that was
+// started in the container would be hung up by the end of its terminal.
+func (s *Session) Leave() error {
+	s.mu.Lock()
+	c := s.c
+	s.mu.Unlock()
+	if !s.isExec || !s.TTY || c == nil {
+		return s.Close()
+	}
+	return errors.Join(c.LeaveTerminal(s.Stdin), s.Close())
+}
+
 // Close detaches. The container goes on.
 func (s *Session) Close() error {
 	s.mu.Lock()

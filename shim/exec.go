@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -182,6 +183,12 @@ func (x *execution) reply(r *request) error {
 	if x.master != nil {
 		reply.Master, files = new(int), []*os.File{x.master}
 	}
+	if x.master != nil && !r.More { // nobody follows
+		if err := discard(x.master); err != nil {
+			return err
+		}
+		x.master, reply.Master, files = nil, nil, nil
+	}
 	r.replied = true
 	c.mu.Lock()
 	err := c.send(wire.Reply{Continues: r.More}, reply, files...)
@@ -197,6 +204,38 @@ func (x *execution) reply(r *request) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		_ = c.send(wire.Reply{}, wire.WaitReply{Exit: wire.Exit{Code: &code, Signal: sig}})
+	}()
+	return nil
+}
+
+// leaveTerminal takes the terminal of an exec'd process back from a client
+// that leaves the process running.
+func (v *server) leaveTerminal(r *request) (any, error) {
+	var a wire.LeaveTerminalArgs
+	if err := r.args(&a); err != nil {
+		return nil, err
+	}
+	master, err := r.take(a.Master, "master")
+	if err != nil {
+		return nil, err
+	}
+	if master == nil {
+		return nil, invalid("master")
+	}
+	return struct{}{}, discard(master)
+}
+
+// discard reads a terminal that nobody looks at, until no process has it open.
+// Were it closed, its processes would be hung up; were it not read, they would
+// wait to write.
+func discard(master *os.File) error {
+	f, err := pollable(master)
+	if err != nil {
+		return fmt.Errorf("terminal: %w", err)
+	}
+	go func() { // ends with the container at the latest
+		defer f.Close()
+		_, _ = io.Copy(io.Discard, f)
 	}()
 	return nil
 }

@@ -14,14 +14,15 @@ const serviceInterface = "org.varlink.service"
 // methods are the handlers of calls. One that returns neither a reply nor an
 // error has answered, or will.
 var methods = map[string]func(*server, *request) (any, error){
-	wire.MethodAttach:             (*server).attach,
-	wire.MethodCloseStdin:         (*server).closeStdin,
-	wire.MethodExec:               (*server).exec,
-	wire.MethodInfo:               (*server).info,
-	wire.MethodKill:               (*server).kill,
-	wire.MethodResize:             (*server).resize,
-	wire.MethodWait:               (*server).wait,
-	serviceInterface + ".GetInfo": (*server).getInfo,
+	wire.MethodAttach:                             (*server).attach,
+	wire.MethodCloseStdin:                         (*server).closeStdin,
+	wire.MethodExec:                               (*server).exec,
+	wire.MethodInfo:                               (*server).info,
+	wire.MethodKill:                               (*server).kill,
+	wire.MethodLeaveTerminal:                      (*server).leaveTerminal,
+	wire.MethodResize:                             (*server).resize,
+	wire.MethodWait:                               (*server).wait,
+	serviceInterface + ".GetInfo":                 (*server).getInfo,
 	serviceInterface + ".GetInterfaceDescription": (*server).getDescription,
 }
 

@@ -67,6 +67,10 @@ func (f *foreground) run(ctx context.Context) error {
 		}
 	}
 	exit, err := f.carry(ctx)
+	if err == detached && f.term != nil {
+		f.term.restore()
+		fmt.Fprintln(f.std.err) // the shell's prompt is for a line of its own
+	}
 	if err != nil {
 		return err
 	}
@@ -122,7 +126,13 @@ func (f *foreground) carry(ctx context.Context) (*container.Exit, error) {
 	exit, err := f.wait(ctx, &outputs)
 	f.signals.stop()
 	in.cancel()
-	f.session.Close()
+	if err == detached {
+		if e := f.session.Leave(); e != nil {
+			err = e
+		}
+	} else {
+		f.session.Close()
+	}
 	if f.stdin != nil {
 		f.stdin.Close() // wakes a writer whose process does not read
 	}

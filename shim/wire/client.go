@@ -158,6 +158,16 @@ func (c *Client) Exec(ctx context.Context, o ExecOptions) (*Session, error) {
 	return s, keepOnly(s.Input, got, err)
 }
 
+// LeaveTerminal hands the terminal of an exec'd process back, for the process
+// to go on when this client has left. It may be called while the process is
+// waited for; nothing answers it.
+func (c *Client) LeaveTerminal(master *os.File) error {
+	var args LeaveTerminalArgs
+	var files []*os.File
+	args.Master, files = pass(master, files)
+	return c.sendCall(Call{Method: MethodLeaveTerminal, Oneway: true}, args, files)
+}
+
 // Wait returns what the session's process ended with. All of the output has
 // been written by then. ErrGone where the supervisor went away first: dial and
 // attach again, or read the exit record.
@@ -219,20 +229,25 @@ func (c *Client) call(ctx context.Context, method string, args, reply any) error
 }
 
 func (c *Client) send(method string, args any, more bool, files []*os.File) error {
+	return c.sendCall(Call{Method: method, More: more}, args, files)
+}
+
+func (c *Client) sendCall(call Call, args any, files []*os.File) error {
 	params, err := json.Marshal(args)
 	if err != nil {
-		return fmt.Errorf("call %s: %w", method, err)
+		return fmt.Errorf("call %s: %w", call.Method, err)
 	}
+	call.Parameters = params
 	if args == nil {
-		params = []byte("{}")
+		call.Parameters = []byte("{}")
 	}
-	msg, err := json.Marshal(Call{Method: method, Parameters: params, More: more})
+	msg, err := json.Marshal(call)
 	if err != nil {
-		return fmt.Errorf("call %s: %w", method, err)
+		return fmt.Errorf("call %s: %w", call.Method, err)
 	}
 	err = c.conn.Send(msg, files...)
 	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
-		return fmt.Errorf("call %s: %w", method, ErrGone)
+		return fmt.Errorf("call %s: %w", call.Method, ErrGone)
 	}
 	return err
 }

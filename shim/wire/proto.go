@@ -24,6 +24,8 @@ const (
 	MethodKill       = Interface + ".Kill"
 	MethodResize     = Interface + ".Resize"
 	MethodWait       = Interface + ".Wait"
+
+	MethodLeaveTerminal = Interface + ".LeaveTerminal"
 )
 
 // Names of errors.
@@ -97,6 +99,12 @@ type ExecReply struct {
 	Pid    int    `json:"pid,omitempty"` // in the host's PID namespace
 	Master *int   `json:"master,omitempty"`
 	Exit   *Exit  `json:"exit,omitempty"`
+}
+
+// LeaveTerminalArgs are the parameters of LeaveTerminal: the index of the
+// master that Exec's reply carried.
+type LeaveTerminalArgs struct {
+	Master *int `json:"master"`
 }
 
 // KillArgs are the parameters of Kill.

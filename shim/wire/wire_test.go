@@ -343,7 +343,7 @@ func TestDialNobody(t *testing.T) {
 
 // Every method and error that the code names is in the description.
 func TestDescription(t *testing.T) {
-	for _, m := range []string{MethodAttach, MethodCloseStdin, MethodExec, MethodInfo, MethodKill, MethodResize, MethodWait} {
+	for _, m := range []string{MethodAttach, MethodCloseStdin, MethodExec, MethodInfo, MethodKill, MethodResize, MethodWait, MethodLeaveTerminal} {
 		if want := "method " + strings.TrimPrefix(m, Interface+".") + "("; !strings.Contains(Description, want) {
 			t.Errorf("no %q", want)
 		}

@@ -165,6 +165,68 @@ func TestExecTerminal(t *testing.T) {
 	})
 }
 
+// What was started with a terminal goes on when its user leaves by the detach
+// keys, or never looked, and may write as much as it likes. Who loses its
+// terminal hangs it up.
+func TestExecTerminalLeft(t *testing.T) {
+	runtimes(t, func(t *testing.T, runtime string) {
+		h := product(t)
+		h.pull(busybox)
+		h.ok("run", "-d", "--name", "box", "--runtime", runtime, busybox, "sleep", "1000")
+		const busy = "i=0; while sleep 0.05; do i=$((i+1)); yes | head -c 9000; echo $i > /%s; done"
+		const rounds = 20 // more than a terminal holds
+		count := func(file string) int {
+			n, _ := strconv.Atoi(strings.TrimSpace(h.berth("exec", "box", "cat", "/"+file).stdout))
+			return n
+		}
+		goesOn := func(file string) {
+			t.Helper()
+			before := count(file)
+			h.eventually("progress of "+file, func() error {
+				if now := count(file); now < before+rounds {
+					return fmt.Errorf("at %d, was at %d", now, before)
+				}
+				return nil
+			})
+		}
+
+		h.ok("exec", "-dt", "box", "sh", "-c", fmt.Sprintf(busy, "detached"))
+		goesOn("detached")
+
+		left := h.terminal("berth", "exec", "-it", "box", "sh")
+		left.types(fmt.Sprintf(busy, "left")+"\n", "y\r\ny")
+		left.types("\x10\x11", "")
+		if r := left.end(); r.code != 0 {
+			t.Errorf("%v\nwant 0 after the detach keys", r)
+		}
+		goesOn("left")
+
+		lost := h.terminal("berth", "exec", "-it", "box", "sh", "-c", "exec sleep 4242")
+		h.eventually("start", func() error { return inBox(h, "sleep 4242", 1) })
+		_ = lost.Process.Kill()
+		lost.end()
+		h.eventually("hangup", func() error { return inBox(h, "sleep 4242", 0) })
+
+		h.ok("rm", "-ft0", "box")
+		h.nothingLeft()
+	})
+}
+
+// inBox looks for so many processes in the container box whose ps line ends
+// with command.
+func inBox(h *host, command string, want int) error {
+	n := 0
+	for line := range strings.Lines(h.berth("exec", "box", "ps").stdout) {
+		if strings.HasSuffix(strings.TrimSpace(line), command) {
+			n++
+		}
+	}
+	if n != want {
+		return fmt.Errorf("%d of %q, want %d", n, command, want)
+	}
+	return nil
+}
+
 // The terminal that berth was started from is as it was, also after an error and after a kill by SIGTERM.
 func TestTerminalRestored(t *testing.T) {
 	h := product(t)

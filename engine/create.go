@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/berthrun/berth/container"
 	"github.com/berthrun/berth/engine/bundle"
+	"github.com/berthrun/berth/image"
 )
 
 // CreateOptions are how to create, as opposed to what.
@@ -60,11 +62,11 @@ func prepare(ctx context.Context, h *Host, spec container.Spec, o *CreateOptions
 		Restart: spec.Restart, Mounts: spec.Mounts,
 	}
 	if o.Warn != nil {
-		for _, w := range unmetLimits(&spec.Resources) {
+		for _, w := range append(unmetLimits(&spec.Resources), unmetRestart(spec.Restart)...) {
 			o.Warn(w)
 		}
 	}
-	image, err := resolveRootfs(ctx, h, &spec, r, o.Pull)
+	image, err := resolveRootfs(ctx, h, &spec, r, o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -171,7 +173,7 @@ func tree(r *container.Record) bundle.Tree {
 
 // resolveRootfs finds what the container's "/" is made of and returns the
 // image's configuration, empty for a plain directory.
-func resolveRootfs(ctx context.Context, h *Host, spec *container.Spec, r *container.Record, o PullOptions) (*ispec.ImageConfig, error) {
+func resolveRootfs(ctx context.Context, h *Host, spec *container.Spec, r *container.Record, o *CreateOptions) (*ispec.ImageConfig, error) {
 	if spec.Rootfs != "" {
 		dir, err := filepath.Abs(spec.Rootfs)
 		if err != nil {
@@ -187,14 +189,29 @@ func resolveRootfs(ctx context.Context, h *Host, spec *container.Spec, r *contai
 		r.Rootfs.Path = dir
 		return new(ispec.ImageConfig), nil
 	}
-	o.Policy, o.Platform = spec.Pull, spec.Platform
-	img, err := find(ctx, h, spec.Image, &o)
+	pull := o.Pull
+	pull.Policy, pull.Platform = spec.Pull, spec.Platform
+	img, err := find(ctx, h, spec.Image, &pull)
 	if err != nil {
 		return nil, err
+	}
+	if o.Warn != nil && spec.Platform == "" {
+		if w := foreign(spec.Image, img); w != "" {
+			o.Warn(w)
+		}
 	}
 	r.Image = container.ImageRef{Name: imageName(img, spec.Image), ID: img.ID.String(), Digest: img.Manifest.Digest.String()}
 	r.Rootfs.Lower = img.LowerDirs()
 	return &img.Config.Config, nil
+}
+
+// foreign says that an image is for other machines than this one.
+func foreign(name string, img *image.Image) string {
+	p := img.Config.Platform
+	if p.Architecture == "" || p.Architecture == runtime.GOARCH {
+		return ""
+	}
+	return fmt.Sprintf("image %s is for %s/%s, and this machine is linux/%s", name, p.OS, p.Architecture, runtime.GOARCH)
 }
 
 // resolveRun fills in what the spec leaves to the image and to berth.conf.

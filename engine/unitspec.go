@@ -291,6 +291,14 @@ func unmetLimits(r *container.Resources) []string {
 	return unmet
 }
 
+// unmetRestart says what of a restart policy does not hold.
+func unmetRestart(p container.RestartPolicy) []string {
+	if p.MaxRetries == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("--restart=%s:%d cannot hold: restarts are not counted yet, nothing ends them", p.Name, p.MaxRetries)}
+}
+
 func controllers() ([]string, error) {
 	data, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers")
 	return strings.Fields(string(data)), err

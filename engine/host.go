@@ -20,6 +20,7 @@ type Host struct {
 	mu     sync.Mutex // guards what follows
 	images *image.Store
 	conn   *unit.Conn
+	shared int // how many hold the connection
 }
 
 // Open makes a Host. It touches nothing: stores are opened and systemd is
@@ -28,11 +29,25 @@ func Open(cfg *config.Config) (*Host, error) {
 	return &Host{Config: cfg, Containers: container.Open(cfg.Root, cfg.Run)}, nil
 }
 
-// Close ends the connection to systemd.
+// Hold keeps the connection to systemd until release. A verb that has no
+// further use for it ends it, so who runs several at once holds it for them.
+func (h *Host) Hold() (release func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.shared++
+	return sync.OnceFunc(func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.shared--
+	})
+}
+
+// Close ends the connection to systemd, unless somebody holds it. The next call
+// of Units makes another one.
 func (h *Host) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.conn == nil {
+	if h.conn == nil || h.shared > 0 {
 		return nil
 	}
 	err := h.conn.Close()

@@ -111,6 +111,9 @@ func (c *call) eachPrint(names []string, f func(name string) error, print func(n
 	results := make([]error, len(names))
 	done := make([]chan struct{}, len(names))
 	slots := make(chan struct{}, atOnce)
+	if len(names) > 1 {
+		defer c.host.Hold()()
+	}
 	var group sync.WaitGroup
 	defer group.Wait()
 	for i := range names {

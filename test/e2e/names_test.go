@@ -212,3 +212,27 @@ func TestVerbsAtOnce(t *testing.T) {
 		h.nothingLeft()
 	}
 }
+
+// A verb that is given several containers does them at once, over one
+// connection to systemd.
+func TestVerbOnSeveral(t *testing.T) {
+	h := product(t)
+	h.pull(busybox)
+	var names []string
+	for i := range 12 { // more than are done at once
+		names = append(names, fmt.Sprintf("many%d", i))
+		h.ok("create", "--name", names[i], busybox, "sleep", "1000")
+	}
+	all := strings.Join(names, "\n") + "\n"
+	each := func(verb ...string) { h.want(0, all, append(verb, names...)...) }
+	each("start")
+	each("start") // they run
+	each("restart", "-t", "0")
+	each("kill")
+	h.want(0, strings.Repeat("137\n", len(names)), append([]string{"wait"}, names...)...)
+	each("start")
+	each("stop", "-t", "0")
+	h.want(0, "many0\nmany0\n", "start", "many0", "many0")
+	each("rm", "-f", "-t", "0")
+	h.nothingLeft()
+}

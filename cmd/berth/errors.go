@@ -99,6 +99,27 @@ func (f failures) Error() string {
 	return fmt.Sprintf("%v (and %d more)", f[0], len(f)-1)
 }
 
+// apart makes failures of errors that were joined, for a line each.
+func apart(err error) error {
+	var list failures
+	var add func(error)
+	add = func(err error) {
+		joined, ok := err.(interface{ Unwrap() []error })
+		if !ok || !strings.Contains(err.Error(), "\n") { // not of errors.Join
+			list = append(list, err)
+			return
+		}
+		for _, e := range joined.Unwrap() {
+			add(e)
+		}
+	}
+	if err == nil {
+		return nil
+	}
+	add(err)
+	return list.err()
+}
+
 // code is theirs when they agree, otherwise 125, except that 2 (in use) counts
 // more than 1 (not there), as in podman-rm(1).
 func (f failures) code() int {
@@ -135,12 +156,6 @@ func report(w io.Writer, err error) int {
 		}
 		return code
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok && strings.Contains(err.Error(), "\n") { // of errors.Join
-		for _, e := range joined.Unwrap() {
-			report(w, e)
-		}
-		return code
-	}
 	fmt.Fprintln(w, "Error: "+oneLine(err.Error())+advice(err))
 	return code
 }
@@ -173,10 +188,9 @@ func advice(err error) string {
 // the terminal and the message on one line.
 func oneLine(s string) string {
 	s = strings.TrimRight(s, "\n")
+	s = strings.ReplaceAll(s, "\n", "; ")
 	return strings.Map(func(r rune) rune {
 		switch {
-		case r == '\n':
-			return ';'
 		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0:
 			return '?'
 		}

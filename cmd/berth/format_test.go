@@ -262,7 +262,7 @@ func TestExitCodes(t *testing.T) {
 		{failures{&codedError{1, boom}, boom}, 125, "Error: boom\nError: boom\n"},
 		{fmt.Errorf("x: %w", syscall.EPIPE), 141, ""},
 		{&usageError{"run", boom}, 125, "Error: run: boom\n"},
-		{errors.New("two\nlines \x1b[31m"), 125, "Error: two;lines ?[31m\n"},
+		{errors.New("two\nlines \x1b[31m"), 125, "Error: two; lines ?[31m\n"},
 	} {
 		var b bytes.Buffer
 		if code := report(&b, tt.err); code != tt.code || b.String() != tt.text {

@@ -78,7 +78,7 @@ func runImages(c *call) error {
 		rows = slices.DeleteFunc(rows, func(r imageRow) bool { return !keep(r) })
 	}
 	sort.SliceStable(rows, func(i, j int) bool { return order(rows[i], rows[j]) })
-	return joinClose(c.printImages(rows), damaged)
+	return joinClose(c.printImages(rows), apart(damaged))
 }
 
 // imageRows is a row for every name, or one for an image without.

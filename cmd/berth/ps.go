@@ -67,7 +67,7 @@ func runPs(c *call) error {
 	}
 	list, damaged := engine.List(c.ctx, h)
 	if damaged != nil && len(list) == 0 {
-		return damaged
+		return apart(damaged)
 	}
 	list = slices.DeleteFunc(list, func(s engine.Summary) bool { return !filters.Match(&s) })
 	slices.Reverse(list) // the newest first
@@ -82,7 +82,7 @@ func runPs(c *call) error {
 		rows[i] = psRow{&list[i], now, !c.flags.Bool("no-trunc")}
 	}
 	sort.SliceStable(rows, func(i, j int) bool { return order(rows[i], rows[j]) })
-	return joinClose(c.printPs(rows), damaged)
+	return joinClose(c.printPs(rows), apart(damaged))
 }
 
 // psLast is how many of the last containers are asked for, -1 for no such limit.

@@ -130,7 +130,7 @@ func (c *call) flagValues(f cli.Flag, last string) []string {
 	case "type":
 		return matching(last, []string{"container", "image"})
 	case "filter":
-		return matching(last, []string{"id=", "name=", "label=", "status=", "exited=", "ancestor=", "before=", "since=", "until=", "volume=", "network="})
+		return matching(last, []string{"id=", "name=", "label=", "status=", "exited=", "ancestor=", "before=", "since=", "until=", "volume=", "network=", "restart-policy="})
 	}
 	switch metavar(f) {
 	case "FILE", "PATH", "DIR", "PATH:PATH[:OPTIONS]", "PATH[:PATH][:rwm]":
@@ -163,11 +163,11 @@ func (c *call) argWords(v *verb, n int) []string {
 	}
 	switch what := strings.Trim(what[i], "[]."); what {
 	case "CONTAINER":
-		return c.containerNames()
+		return c.containerNames(v.names("container")[0])
 	case "IMAGE":
 		return c.imageNames()
 	case "CONTAINER|IMAGE":
-		return append(c.containerNames(), c.imageNames()...)
+		return append(c.containerNames(""), c.imageNames()...)
 	case "COMMAND":
 		if v.names("")[0] == "help" {
 			return c.verbNames("")
@@ -177,16 +177,28 @@ func (c *call) argWords(v *verb, n int) []string {
 }
 
 // containerNames and imageNames answer with what can be read, silently: a
-// completion has no place for an error.
-func (c *call) containerNames() []string {
+// completion has no place for an error. Containers are those that verb may have
+// something to do for, as far as it can be told without systemd.
+func (c *call) containerNames(verb string) []string {
 	h, err := c.open()
 	if err != nil {
 		return nil
 	}
 	records, _ := h.Containers.List()
-	names := make([]string, len(records))
-	for i, r := range records {
-		names[i] = r.Name
+	var names []string
+	for _, r := range records {
+		started, _ := h.Containers.Started(r.ID)
+		switch verb {
+		case "attach", "exec", "kill", "stop":
+			if started == nil {
+				continue
+			}
+		case "start":
+			if started != nil {
+				continue
+			}
+		}
+		names = append(names, r.Name)
 	}
 	return names
 }

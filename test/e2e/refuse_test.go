@@ -15,7 +15,7 @@ func TestNoSystemd(t *testing.T) {
 	h.pull(busybox)
 	hidden := func(args string) result {
 		h.Helper()
-		return h.start(nil, "unshare", "--mount", "sh", "-c", "mount -t tmpfs none /run/systemd && exec berth "+args).end()
+		return h.start(nil, "unshare", "--mount", "sh", "-c", "mount -t tmpfs none /run/systemd && mount -t tmpfs none /run/dbus && exec berth "+args).end()
 	}
 	h.ok("create", "--name", "here", busybox, "sleep", "1000")
 	for _, args := range []string{"run --rm " + busybox + " true", "run -d " + busybox + " true", "start here", "ps", "stop here"} {

@@ -85,8 +85,10 @@ func TestWriteFileAgainstReader(t *testing.T) {
 			t.Errorf("read %d bytes that nobody wrote so", len(data))
 		}
 	}
-	against(t, func() { i++; write(i) }, read, read)
-	if i < 10 {
-		t.Errorf("only %d writes", i)
+	for rounds := 0; i < 10; rounds++ { // a busy machine takes more than one
+		if rounds == 50 {
+			t.Fatalf("only %d writes", i)
+		}
+		against(t, func() { i++; write(i) }, read, read)
 	}
 }

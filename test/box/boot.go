@@ -170,7 +170,8 @@ func (b *box) start(ctx context.Context) error {
 	}
 	b.Pid = cmd.Process.Pid
 	if b.Started, err = startTime(b.Pid); err != nil {
-		return err
+		_ = cmd.Wait() // it is dead already, and has said why
+		return fmt.Errorf("PID 1 exited%s", b.tail())
 	}
 	if err := b.save(); err != nil {
 		return err

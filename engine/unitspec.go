@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/berthrun/berth/container"
 	"github.com/berthrun/berth/engine/bundle"
+	"github.com/berthrun/berth/internal/cpushares"
 	"github.com/berthrun/berth/unit"
 )
 
@@ -23,8 +23,8 @@ const (
 	// before systemd takes the unit for stuck.
 	stopGrace = 10 * time.Second
 
-	shimTasks = container.ShimTasks
-	storeMax  = 128
+	// storeMax is more than the shim puts into systemd's store of descriptors.
+	storeMax = 128
 )
 
 // UnitName is the transient unit of a container, TemplateName its instance of
@@ -106,10 +106,11 @@ func supervised(r *container.Record, version int) *unit.Spec {
 	yes, now, never := true, time.Duration(0), time.Duration(0)
 	start := unit.Forever
 	s.CollectMode = "inactive-or-failed"
-	s.StartLimitInterval = &never                                                 // we count restarts ourselves
-	s.Exec.Environment = []string{"GOTRACEBACK=crash", "GOMAXPROCS=1", "GOGC=10"} // shim.Run says why
-	s.Exec.StandardOutput, s.Exec.StandardError = "null", "null"                  // shim/report.go says why
-	s.Kill.Mode = "process"                                                       // the container outlives its shim
+	s.StartLimitInterval = &never // we count restarts ourselves
+	// shim.Run says why of the first, shim/report.go of the other two.
+	s.Exec.Environment = []string{"GOTRACEBACK=crash", "GOMAXPROCS=1", "GOGC=10"}
+	s.Exec.StandardOutput, s.Exec.StandardError = "null", "null"
+	s.Kill.Mode = "process" // the container outlives its shim
 	s.Resources.Delegate = &yes
 	if unit.DelegateSubgroup.In(version) {
 		s.Resources.DelegateSubgroup = container.ShimCgroup
@@ -207,7 +208,7 @@ func limits(r *container.Resources) unit.Resources {
 		TasksMax:           unit.Infinity,
 	}
 	if r.PidsLimit != nil && *r.PidsLimit > 0 {
-		u.TasksMax = uint64(*r.PidsLimit) + shimTasks
+		u.TasksMax = uint64(*r.PidsLimit) + container.ShimTasks
 	}
 	switch {
 	case r.MemorySwap < 0:
@@ -225,18 +226,12 @@ func limits(r *container.Resources) unit.Resources {
 	return u
 }
 
-// cpuWeight maps Docker's shares (2 to 262144, 1024 by default) to a weight (1
-// to 10000, 100 by default): 10 to the power of the parabola over log2(shares)
-// on which the ends and the defaults of both scales meet. So do crun since 1.23
-// (github.com/containers/crun/pull/1767) and runc since 1.3.2
-// (github.com/opencontainers/cgroups/pull/20); before that it was linear, and
-// the default of the one became 39 of the other.
+// cpuWeight is 0, systemd's own, where no shares were asked for.
 func cpuWeight(shares uint64) uint64 {
 	if shares == 0 {
 		return 0
 	}
-	l := math.Log2(float64(min(max(shares, 2), 262144)))
-	return uint64(math.Ceil(math.Pow(10, (l*l+125*l-126)/612)))
+	return cpushares.Weight(shares)
 }
 
 // deviceAllow is the unit's device policy beyond DevicePolicy=closed, which

@@ -53,7 +53,7 @@ func TestLimits(t *testing.T) {
 		{"cpus", container.Resources{NanoCPUs: 1500000000}, plain(func(u *unit.Resources) { u.CPUQuota = 1.5 })},
 		{"cpuset", container.Resources{CPUSetCPUs: "0-3,5", CPUSetMems: "0"}, plain(func(u *unit.Resources) { u.AllowedCPUs, u.AllowedMemoryNodes = "0-3,5", "0" })},
 		{"shares", container.Resources{CPUShares: 1024}, plain(func(u *unit.Resources) { u.CPUWeight = 100 })},
-		{"pids", container.Resources{PidsLimit: p(int64(100))}, plain(func(u *unit.Resources) { u.TasksMax = 100 + shimTasks })},
+		{"pids", container.Resources{PidsLimit: p(int64(100))}, plain(func(u *unit.Resources) { u.TasksMax = 100 + container.ShimTasks })},
 		{"any pids", container.Resources{PidsLimit: p(int64(-1))}, plain(func(*unit.Resources) {})},
 		{"zero pids", container.Resources{PidsLimit: p(int64(0))}, plain(func(*unit.Resources) {})},
 	} {

@@ -47,7 +47,7 @@ func planMounts(s *specs.Spec, ns namespaces, bundle string) ([]mount, error) {
 		if m.opt.idmap || len(m.spec.UIDMappings) > 0 || len(m.spec.GIDMappings) > 0 {
 			return nil, &UnsupportedError{Feature: "idmapped mount " + m.spec.Destination}
 		}
-		if m.opt.tmpcopyup && (m.kind != "tmpfs" || m.opt.bind) {
+		if m.opt.tmpcopyup && !m.plainTmpfs() {
 			return nil, fmt.Errorf("mount %s: tmpcopyup is for a tmpfs", m.spec.Destination)
 		}
 		if m.opt.bind {

@@ -3,10 +3,10 @@ package runtime
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 
+	"github.com/berthrun/berth/internal/cpushares"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -39,7 +39,7 @@ func controls(r *specs.LinuxResources) []control {
 	}
 	if c := r.CPU; c != nil {
 		if c.Shares != nil && *c.Shares != 0 {
-			add("cpu.weight", strconv.FormatUint(cpuWeight(*c.Shares), 10))
+			add("cpu.weight", strconv.FormatUint(cpushares.Weight(*c.Shares), 10))
 		}
 		if c.Quota != nil || c.Period != nil {
 			quota := "max"
@@ -89,17 +89,6 @@ func limit(n int64) string {
 		return "max"
 	}
 	return strconv.FormatInt(n, 10)
-}
-
-// cpuWeight maps cgroup v1's shares (2 to 262144, 1024 by default) to v2's
-// weight (1 to 10000, 100 by default): 10 to the power of the parabola over
-// log2(shares) on which the ends and the defaults of both scales meet. So do
-// crun since 1.23 (github.com/containers/crun/pull/1767) and runc since 1.3.2
-// (github.com/opencontainers/cgroups/pull/20); the linear map before that made
-// 39 of the default.
-func cpuWeight(shares uint64) uint64 {
-	l := math.Log2(float64(min(max(shares, 2), 262144)))
-	return uint64(math.Ceil(math.Pow(10, (l*l+125*l-126)/612)))
 }
 
 // limit writes the limits that the leaf has files for. Where a controller is

@@ -26,11 +26,6 @@ func units(r *container.Record) []string {
 // report writes an error message to the journal, as one of the unit of the
 // container r, which may be nil.
 func report(r *container.Record, text string) {
-	c, err := journal.Dial("")
-	if err != nil {
-		return
-	}
-	defer c.Close()
 	fields := []journal.Field{
 		{Name: "MESSAGE", Value: []byte(text)},
 		{Name: "PRIORITY", Value: []byte("3")},
@@ -43,7 +38,7 @@ func report(r *container.Record, text string) {
 			fields = append(fields, journal.Field{Name: "OBJECT_SYSTEMD_UNIT", Value: []byte(u)})
 		}
 	}
-	_ = c.Send(fields...)
+	_ = journal.Note(fields...)
 }
 
 // keepCrash has the Go runtime write to the run's directory what it has to say

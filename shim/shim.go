@@ -62,7 +62,7 @@ type shim struct {
 	log     *recorder
 
 	init     *process
-	mounts   *os.File               // the container\'s mount namespace, or nil
+	mounts   *os.File               // the container's mount namespace, or nil
 	status   <-chan unix.WaitStatus // of an init that is our child
 	started  container.Started
 	starters *container.Starters // clients that wait for the start
@@ -73,8 +73,8 @@ type shim struct {
 
 	mu       sync.Mutex // guards what follows
 	stopping bool
-	ending   bool
-	execs    int // under way, or followed by a client
+	ending   bool // no exec may begin
+	execs    int  // under way, or followed by a client
 	running  bool
 	stop     chan struct{} // closed when a stop is asked for
 }
@@ -144,8 +144,8 @@ func Run(c Config) (code int, err error) {
 
 // gcPercent, and one thread to run Go on, are in the units' environment too: to
 // set them here stops the process in the middle of its start. It keeps the heap
-// small: at the default of 100 the collector lets it
-// grow to 4 MiB before it looks at it for the first time.
+// small: at the default of 100 the collector lets it grow to 4 MiB before it
+// looks at it for the first time.
 const gcPercent = 10
 
 // prepare does what both kinds of start have in common.

@@ -140,10 +140,15 @@ func (c *Conn) forget(k *call) {
 	delete(c.calls, k.serial)
 }
 
-// do is one call and its reply.
+// do is one call to the manager and its reply.
 func (c *Conn) do(ctx context.Context, m method, args ...any) ([]any, error) {
+	return c.ask(ctx, systemdName, m, 0, args)
+}
+
+// ask is one call to anybody and its reply.
+func (c *Conn) ask(ctx context.Context, dest string, m method, nfds int, args []any) ([]any, error) {
 	b := c.batch()
-	k := b.call(m, args...)
+	k := b.add(dest, m, nil, nfds, args)
 	if err := b.send(ctx); err != nil {
 		return nil, err
 	}

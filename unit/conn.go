@@ -229,12 +229,7 @@ func (c *Conn) listen(ctx context.Context) error {
 		return nil
 	}
 	rule := "type='signal',sender='" + systemdName + "',path_namespace='" + string(managerPath) + "'"
-	b := c.batch()
-	k := b.add(busName, method{busPath, busName, "AddMatch"}, nil, 0, []any{rule})
-	err := b.send(ctx)
-	if err == nil {
-		_, err = c.await(ctx, k)
-	}
+	_, err := c.ask(ctx, busName, method{busPath, busName, "AddMatch"}, 0, []any{rule})
 	c.listens = err == nil
 	return err
 }

@@ -46,11 +46,7 @@ func (c *Conn) Launch(ctx context.Context, s *Spec) error {
 	if err != nil {
 		return err
 	}
-	b := c.batch()
-	k := b.add(systemdName, method{managerPath, managerIface, startTransient}, nil, countFiles(t.all), t.args)
-	if err = b.send(ctx); err == nil {
-		_, err = c.await(ctx, k)
-	}
+	_, err = c.ask(ctx, systemdName, method{managerPath, managerIface, startTransient}, countFiles(t.all), t.args)
 	if err != nil {
 		return t.explain(opError("start", s.Name, err))
 	}

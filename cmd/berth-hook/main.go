@@ -37,12 +37,7 @@ func main() {
 // tell writes to the journal why the unit is not started: what it executes has
 // /dev/null for standard error.
 func tell(name string, err error) {
-	c, dialErr := journal.Dial("")
-	if dialErr != nil {
-		return
-	}
-	defer c.Close()
-	_ = c.Send(
+	_ = journal.Note(
 		journal.Field{Name: "MESSAGE", Value: []byte(err.Error())},
 		journal.Field{Name: "PRIORITY", Value: []byte("4")},
 		journal.Field{Name: "SYSLOG_IDENTIFIER", Value: []byte("berth-hook")},

@@ -59,6 +59,17 @@ func (c *Conn) connect() error {
 	return unix.Connect(c.fd, &unix.SockaddrUnix{Name: c.path})
 }
 
+// Note writes one entry to the system's journal, for a process that has no more
+// to say.
+func Note(fields ...Field) error {
+	c, err := Dial("")
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.Send(fields...)
+}
+
 // Close ends the connection.
 func (c *Conn) Close() error {
 	c.mu.Lock()

@@ -85,11 +85,15 @@ func known(path string) (bool, error) {
 // Load returns the record of the container called by name, ID or the unique
 // beginning of an ID.
 func (s *Store) Load(nameOrID string) (*Record, error) {
+	return s.loadNamed(nameOrID, decodeAll)
+}
+
+func (s *Store) loadNamed(nameOrID string, decode func([]byte, *Record) error) (*Record, error) {
 	id, err := s.find(nameOrID)
 	if err != nil {
 		return nil, fmt.Errorf("container %q: %w", nameOrID, err)
 	}
-	return s.LoadID(id)
+	return s.load(id, decode)
 }
 
 func (s *Store) find(nameOrID string) (string, error) {
@@ -142,11 +146,7 @@ func (s *Store) LoadStarting(nameOrID string) (*Record, error) {
 			return nil, err
 		}
 	}
-	id, err := s.find(nameOrID)
-	if err != nil {
-		return nil, fmt.Errorf("container %q: %w", nameOrID, err)
-	}
-	return s.load(id, decodeStarting)
+	return s.loadNamed(nameOrID, decodeStarting)
 }
 
 // decodeStarting reads a part of a record. Before it begins the decoder looks at

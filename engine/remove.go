@@ -19,10 +19,8 @@ type RemoveOptions struct {
 func Remove(ctx context.Context, h *Host, name string, o RemoveOptions) (string, error) {
 	r, p, err := removable(ctx, h, name, o.Force)
 	for end := time.Now().Add(endWait); err == nil && !o.Force && p.ending() && time.Now().Before(end); p, err = where(ctx, h, r) {
-		select {
-		case <-ctx.Done():
-			return "", ctx.Err()
-		case <-time.After(2 * time.Millisecond):
+		if err := pause(ctx, lookAgain); err != nil {
+			return "", err
 		}
 	}
 	if err != nil {
@@ -111,6 +109,19 @@ func removable(ctx context.Context, h *Host, name string, force bool) (r *contai
 // last act of its shim.
 const endWait = 5 * time.Second
 
+// lookAgain is the pause before a second look at what is about to change.
+const lookAgain = 2 * time.Millisecond
+
+// pause waits, unless ctx ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
 // retryInUse takes a lock that a shim, a sweep or another verb is about to let
 // go of.
 func retryInUse(ctx context.Context, take func() (*container.Lock, error)) (*container.Lock, error) {
@@ -125,10 +136,8 @@ func retryFor(ctx context.Context, wait time.Duration, take func() (*container.L
 		if !errors.Is(err, container.ErrInUse) {
 			return lock, err
 		}
-		select {
-		case <-ctx.Done():
+		if pause(ctx, lookAgain) != nil {
 			return nil, err
-		case <-time.After(2 * time.Millisecond):
 		}
 	}
 }

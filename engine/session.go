@@ -168,11 +168,9 @@ func attachStarting(ctx context.Context, h *Host, r *container.Record, a *Attach
 			}
 			deadline = time.Now().Add(unitLook) // a busy machine
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(200 * time.Microsecond):
-			// systemd makes the socket within a millisecond of the call.
+		// systemd makes the socket within a millisecond of the call.
+		if err := pause(ctx, 200*time.Microsecond); err != nil {
+			return nil, err
 		}
 	}
 }

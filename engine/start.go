@@ -85,7 +85,7 @@ func Start(ctx context.Context, h *Host, name string, a *AttachOptions) (*Sessio
 // shim how that ends: who waits for a job is sent every signal of every unit,
 // and eight clients that start containers at once would each be told what all
 // of them do.
-func start(ctx context.Context, h *Host, r *container.Record, a *AttachOptions) (_ *Session, err error) {
+func start(ctx context.Context, h *Host, r *container.Record, a *AttachOptions) (*Session, error) {
 	conn, err := h.Units(ctx)
 	if err != nil {
 		return nil, err

@@ -435,8 +435,8 @@ func Encode(config *specs.Spec) ([]byte, error) {
 	})
 }
 
-// linuxPart is l for the encoder. Fields that nothing here sets yet are not
-// looked at: TestEncode tells when one is.
+// linuxPart is l for the encoder: every field, by the same name. TestEncode
+// tells when the specification has another one.
 func linuxPart(l *specs.Linux) any {
 	if l == nil {
 		return nil

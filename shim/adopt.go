@@ -149,6 +149,9 @@ func (s *shim) resumeStart(in *notify.Inherited) error {
 		Pid: state.Pid, Time: time.Now(), Unit: s.unit.name, Cgroup: s.unit.cgroup, Invocation: s.unit.invocation,
 	}
 	s.started.PidStart, _ = startTime(state.Pid)
+	if state.Status == "running" {
+		s.server.open()
+	}
 	if err := s.adopt(in); err != nil {
 		return err
 	}

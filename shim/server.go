@@ -59,7 +59,7 @@ func newServer(s *shim) *server {
 // stdioReady lets Attach go on.
 func (v *server) stdioReady() { close(v.ready) }
 
-// open says that the container runs.
+// open says that the container runs. Nobody is told so before.
 func (v *server) open() {
 	v.mu.Lock()
 	v.state = stateRunning

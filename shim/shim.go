@@ -127,6 +127,7 @@ func Run(c Config) (code int, err error) {
 		case goOn:
 			reportCrash(s.rec, s.dir)
 			s.keepCrash()
+			s.server.open()
 			if err = s.adopt(in); err == nil {
 				s.starters.Tell(true)
 			}
@@ -248,7 +249,6 @@ func (s *shim) supervise() int {
 	s.running = true
 	stopping := s.stopping
 	s.mu.Unlock()
-	s.server.open()
 	status := "running, pid " + strconv.Itoa(s.init.pid)
 	if s.unseen != nil {
 		status += "; " + s.unseen.Error()

@@ -281,6 +281,7 @@ func (s *shim) start() error {
 	if err := s.runStart(); err != nil {
 		return err
 	}
+	s.server.open() // who is told of the start may call at once
 	if err := s.store.WriteStarted(s.rec.ID, &s.started); err != nil {
 		return err
 	}

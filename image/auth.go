@@ -1,3 +1,5 @@
+//go:build !lean
+
 package image
 
 import (
@@ -13,11 +15,6 @@ import (
 	"github.com/docker/cli/cli/config/types"
 	"github.com/google/go-containerregistry/pkg/authn"
 )
-
-// Credentials for a registry, where the caller has them from the user.
-type Credentials struct {
-	Username, Password string
-}
 
 // hubAuthKey is docker's name for docker.io in its configuration.
 const hubAuthKey = "https://index.docker.io/v1/"

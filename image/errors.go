@@ -19,6 +19,7 @@ var (
 	ErrPlainHTTP    = errors.New("registry speaks plain HTTP")
 	ErrNotImage     = errors.New("not a container image")
 	ErrUnsupported  = errors.New("unsupported format")
+	ErrLean         = errors.New("built without registries and compression") // see Whole
 )
 
 // A RegistryError is a failure of, or on the way to, a registry. Err is what

@@ -1,8 +1,6 @@
 package image
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -13,8 +11,6 @@ import (
 	"sync/atomic"
 
 	"github.com/berthrun/berth/image/layer"
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 )
 
@@ -194,42 +190,6 @@ func decompress(blob *pipe, hashed, applied *pipe, failed *atomic.Bool) error {
 		}
 	}
 	return nil
-}
-
-const maxZstdWindow = 512 << 20
-
-// decompressor looks at the first bytes rather than at the media type, which
-// is often wrong.
-func decompressor(r io.Reader) (io.Reader, func(), error) {
-	br := bufio.NewReaderSize(r, 64<<10)
-	magic, err := br.Peek(6)
-	if err != nil && err != io.EOF {
-		return nil, nil, err
-	}
-	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		zr, err := gzip.NewReader(br)
-		if err != nil {
-			return nil, nil, fmt.Errorf("decompress: %w", err)
-		}
-		return zr, func() { zr.Close() }, nil
-	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}), isSkippable(magic):
-		zr, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxZstdWindow))
-		if err != nil {
-			return nil, nil, fmt.Errorf("decompress: %w", err)
-		}
-		return zr, zr.Close, nil
-	case bytes.HasPrefix(magic, []byte("BZh")):
-		return nil, nil, fmt.Errorf("bzip2 compression: %w", ErrUnsupported)
-	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
-		return nil, nil, fmt.Errorf("xz compression: %w", ErrUnsupported)
-	}
-	return br, func() {}, nil
-}
-
-// isSkippable knows zstd's skippable frames, which may come first.
-func isSkippable(magic []byte) bool {
-	return len(magic) >= 4 && magic[0]&0xf0 == 0x50 && magic[1] == 0x2a && magic[2] == 0x4d && magic[3] == 0x18
 }
 
 // chunk is a buffer on its way through a pipe, with the number of readers that

@@ -367,3 +367,8 @@ func (m memberSource) open(off int64) (io.ReadCloser, error) {
 	}
 	return r, nil
 }
+
+// isSkippable knows zstd's skippable frames, which may come first.
+func isSkippable(magic []byte) bool {
+	return len(magic) >= 4 && magic[0]&0xf0 == 0x50 && magic[1] == 0x2a && magic[2] == 0x4d && magic[3] == 0x18
+}

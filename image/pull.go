@@ -23,6 +23,11 @@ type PullOptions struct {
 	Progress    func(Event)  // called by one goroutine at a time; must not block for long
 }
 
+// Credentials for a registry, where the caller has them from the user.
+type Credentials struct {
+	Username, Password string
+}
+
 func (o *PullOptions) parallel() int {
 	if o.Parallel > 0 {
 		return o.Parallel

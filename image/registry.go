@@ -1,3 +1,5 @@
+//go:build !lean
+
 package image
 
 import (
@@ -22,6 +24,10 @@ import (
 	"github.com/opencontainers/go-digest"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
+
+// Whole says whether the package was built with everything in it: without the
+// tag lean.
+const Whole = true
 
 // registry is a repository in a registry, with the login done.
 type registry struct {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/berthrun/berth/config"
 	"github.com/berthrun/berth/engine"
+	"github.com/berthrun/berth/image"
 )
 
 // stdio is what a verb reads from and writes to.
@@ -44,6 +45,7 @@ type verb struct {
 	examples string
 	group    string // heading in the list of verbs
 	command  bool   // the first argument ends the flags: what follows is a command's
+	whole    bool   // always needs what the everyday program lacks: see whole.go
 	hidden   bool
 	flags    func() []cli.Flag // a function: only the verb that is called pays for its flags
 	later    string            // flags of Podman's and Docker's that are not there yet, separated by blanks
@@ -167,9 +169,15 @@ func withFlags(ctx context.Context, globals []string, flags []cli.Flag, flagArgs
 var errActed = errors.New("done")
 
 func (c *call) act() error {
-	err := c.verb.run(c)
+	err := image.ErrLean
+	if image.Whole || !c.verb.whole {
+		err = c.verb.run(c)
+	}
 	if c.host != nil {
 		err = joinClose(err, c.host.Close())
+	}
+	if errors.Is(err, image.ErrLean) {
+		err = becomeWhole()
 	}
 	var u *usageError
 	if errors.As(err, &u) && u.verb == "" {

@@ -13,6 +13,7 @@
 //   - parse_*.go: one value of one flag each, pure functions
 //   - spec.go: the flags of run and create as a [container.Spec]
 //   - session.go, terminal.go, detach.go, proxy.go: a container in the foreground
+//   - whole.go: how it becomes the program that can do everything
 //   - format.go, table.go, human.go: templates, columns, quantities
 //   - the rest: a file per verb, or per family of verbs
 //

@@ -38,6 +38,7 @@ berth pull --tls-verify=false registry.lan:5000/app`,
 			}
 		},
 		later: "all-tags a arch os variant cert-dir disable-content-trust retry retry-delay decryption-key",
+		whole: true,
 		run:   runPull,
 	}
 }
@@ -103,7 +104,8 @@ zcat images.tar.gz | berth load`,
 				boolean("quiet q", "no word about the progress"),
 			}
 		},
-		run: runLoad,
+		whole: true,
+		run:   runLoad,
 	}
 }
 
@@ -158,6 +160,7 @@ berth save --format oci-archive app:1 app:2 | zstd > app.tar.zst`,
 			}
 		},
 		later: "compress uncompressed",
+		whole: true,
 		run:   runSave,
 	}
 }

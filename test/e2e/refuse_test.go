@@ -167,3 +167,19 @@ func TestNothingOfTheHostIsTouched(t *testing.T) {
 	}
 	h.nothingLeft()
 }
+
+// The everyday program becomes the whole one for what it lacks, and says so
+// where that is not installed.
+func TestWholeProgram(t *testing.T) {
+	h := product(t)
+	for _, args := range [][]string{{"pull", busybox}, {"load", "-i", "/dev/null"}, {"save", busybox}, {"run", "--rm", "localhost:1/nosuch", "true"}} {
+		r := h.start(func(c *exec.Cmd) { c.Env = append(os.Environ(), "BERTH_LIBEXEC=/nosuch") }, "berth", args...).end()
+		if r.code != 125 || r.stdout != "" || !strings.Contains(r.stderr, "execute /nosuch/berth-full: no such file or directory") {
+			h.Errorf("%v\nwant 125, and what is missing", r)
+		}
+	}
+	if r := h.berth("run", "--rm", "localhost:1/nosuch", "true"); r.code != 125 || strings.Count(r.stderr, "\n") != 1 || !strings.Contains(r.stderr, "refused the connection") {
+		h.Errorf("%v\nwant 125 and one line of the registry", r)
+	}
+	h.nothingLeft()
+}

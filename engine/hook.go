@@ -12,7 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/berthrun/berth/container"
-	"github.com/berthrun/berth/engine/bundle"
+	"github.com/berthrun/berth/internal/ocijson"
 )
 
 // Up is the engine's work before each start of a container that needs any
@@ -54,7 +54,7 @@ func Up(ctx context.Context, h *Host, name string) error {
 			m.Source = filepath.Join(net, name)
 		}
 	}
-	if data, err = bundle.Encode(&config); err != nil {
+	if data, err = ocijson.Encode(&config); err != nil {
 		return err
 	}
 	return container.WriteFile(path, data, 0o600, false)

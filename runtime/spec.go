@@ -1,13 +1,14 @@
 package runtime
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berthrun/berth/internal/ocijson"
 )
 
 // maxConfig bounds a configuration file; Docker's are about 15 kB.
@@ -18,33 +19,14 @@ func LoadSpec(b []byte) (*specs.Spec, error) {
 	if len(b) > maxConfig {
 		return nil, errors.New("parse config.json: file too large")
 	}
-	var l linuxSpec
-	if err := json.Unmarshal(b, &l); err != nil {
+	s, err := ocijson.Decode(b)
+	if err != nil {
 		return nil, fmt.Errorf("parse config.json: %w", err)
-	}
-	s := &specs.Spec{
-		Version: l.Version, Process: l.Process, Root: l.Root, Hostname: l.Hostname, Domainname: l.Domainname,
-		Mounts: l.Mounts, Hooks: l.Hooks, Annotations: l.Annotations, Linux: l.Linux,
 	}
 	if err := checkSpec(s); err != nil {
 		return nil, fmt.Errorf("check config.json: %w", err)
 	}
 	return s, nil
-}
-
-// linuxSpec is specs.Spec without what it has for other systems. The decoder
-// looks at every type that it could meet before it reads the first byte, which
-// for those would take as long as the rest.
-type linuxSpec struct {
-	Version     string            `json:"ociVersion"`
-	Process     *specs.Process    `json:"process"`
-	Root        *specs.Root       `json:"root"`
-	Hostname    string            `json:"hostname"`
-	Domainname  string            `json:"domainname"`
-	Mounts      []specs.Mount     `json:"mounts"`
-	Hooks       *specs.Hooks      `json:"hooks"`
-	Annotations map[string]string `json:"annotations"`
-	Linux       *specs.Linux      `json:"linux"`
 }
 
 func checkSpec(s *specs.Spec) error {

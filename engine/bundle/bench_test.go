@@ -6,6 +6,7 @@ import (
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/berthrun/berth/container"
+	"github.com/berthrun/berth/internal/ocijson"
 )
 
 func BenchmarkConfig(b *testing.B) {
@@ -15,7 +16,7 @@ func BenchmarkConfig(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := Encode(c); err != nil {
+		if _, err := ocijson.Encode(c); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -414,69 +413,3 @@ var maskedPaths = []string{
 }
 
 var readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
-
-// Encode is the config.json of a configuration for Linux. The encoder prepares
-// for every type that a value could hold: without those of other systems, and
-// of what is rarely there, it has half the work.
-func Encode(config *specs.Spec) ([]byte, error) {
-	return json.Marshal(struct {
-		Version     string            `json:"ociVersion"`
-		Process     *specs.Process    `json:"process,omitempty"`
-		Root        *specs.Root       `json:"root,omitempty"`
-		Hostname    string            `json:"hostname,omitempty"`
-		Domainname  string            `json:"domainname,omitempty"`
-		Mounts      []specs.Mount     `json:"mounts,omitempty"`
-		Hooks       any               `json:"hooks,omitempty"`
-		Annotations map[string]string `json:"annotations,omitempty"`
-		Linux       any               `json:"linux,omitempty"`
-	}{
-		config.Version, config.Process, config.Root, config.Hostname, config.Domainname,
-		config.Mounts, rare(config.Hooks), config.Annotations, linuxPart(config.Linux),
-	})
-}
-
-// linuxPart is l for the encoder: every field, by the same name. TestEncode
-// tells when the specification has another one.
-func linuxPart(l *specs.Linux) any {
-	if l == nil {
-		return nil
-	}
-	return struct {
-		UIDMappings       []specs.LinuxIDMapping `json:"uidMappings,omitempty"`
-		GIDMappings       []specs.LinuxIDMapping `json:"gidMappings,omitempty"`
-		Sysctl            map[string]string      `json:"sysctl,omitempty"`
-		Resources         any                    `json:"resources,omitempty"`
-		CgroupsPath       string                 `json:"cgroupsPath,omitempty"`
-		Namespaces        []specs.LinuxNamespace `json:"namespaces,omitempty"`
-		Devices           []specs.LinuxDevice    `json:"devices,omitempty"`
-		NetDevices        any                    `json:"netDevices,omitempty"`
-		Seccomp           *specs.LinuxSeccomp    `json:"seccomp,omitempty"`
-		RootfsPropagation string                 `json:"rootfsPropagation,omitempty"`
-		MaskedPaths       []string               `json:"maskedPaths,omitempty"`
-		ReadonlyPaths     []string               `json:"readonlyPaths,omitempty"`
-		MountLabel        string                 `json:"mountLabel,omitempty"`
-		IntelRdt          any                    `json:"intelRdt,omitempty"`
-		MemoryPolicy      any                    `json:"memoryPolicy,omitempty"`
-		Personality       any                    `json:"personality,omitempty"`
-		TimeOffsets       any                    `json:"timeOffsets,omitempty"`
-	}{
-		l.UIDMappings, l.GIDMappings, l.Sysctl, rare(l.Resources), l.CgroupsPath, l.Namespaces, l.Devices, rareMap(l.NetDevices),
-		l.Seccomp, l.RootfsPropagation, l.MaskedPaths, l.ReadonlyPaths, l.MountLabel, rare(l.IntelRdt), rare(l.MemoryPolicy),
-		rare(l.Personality), rareMap(l.TimeOffsets),
-	}
-}
-
-// rare is p as a value whose type the encoder looks at only if it is there.
-func rare[T any](p *T) any {
-	if p == nil {
-		return nil
-	}
-	return p
-}
-
-func rareMap[V any](m map[string]V) any {
-	if len(m) == 0 {
-		return nil
-	}
-	return m
-}

@@ -18,6 +18,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/berthrun/berth/container"
+	"github.com/berthrun/berth/internal/ocijson"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -55,7 +56,7 @@ func TestGolden(t *testing.T) {
 		t.Error("no seccomp profile")
 	}
 	c.Linux.Seccomp = nil
-	data, err := Encode(c)
+	data, err := ocijson.Encode(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +92,7 @@ func flatten(t testing.TB, c *specs.Spec) map[string]string {
 		seccomp = string(linux.Seccomp.DefaultAction)
 	}
 	linux.Seccomp = nil
-	data, err := Encode(&plain)
+	data, err := ocijson.Encode(&plain)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -397,7 +398,7 @@ func TestSetCgroup(t *testing.T) {
 	const p = container.CgroupPlaceholder
 	tricky := []string{"A=" + p, `B="cgroupsPath":"` + p + `"`, "C=\"", p + "="}
 	c := testConfig(t, &container.Spec{Env: tricky, Args: append([]string{"echo"}, tricky...), Annotations: map[string]string{"cgroupsPath": p, p: "x"}})
-	data, err := Encode(c)
+	data, err := ocijson.Encode(c)
 	if err != nil {
 		t.Fatal(err)
 	}

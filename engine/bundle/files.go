@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/berthrun/berth/container"
+	"github.com/berthrun/berth/internal/ocijson"
 )
 
 const localtimeFile = "localtime"
@@ -21,7 +22,7 @@ func Write(dir string, in *Input) error {
 	if err != nil {
 		return err
 	}
-	data, err := Encode(config)
+	data, err := ocijson.Encode(config)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package bundle
+package ocijson
 
 import (
 	"encoding/json"
@@ -9,8 +9,9 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Whatever a configuration for Linux has in it is in its config.json.
-func TestEncode(t *testing.T) {
+// Whatever a configuration for Linux has in it is in its config.json, and the
+// other way round.
+func TestEveryField(t *testing.T) {
 	var want specs.Spec
 	fill(reflect.ValueOf(&want).Elem(), 0)
 	want.Solaris, want.Windows, want.VM, want.ZOS, want.FreeBSD = nil, nil, nil, nil, nil
@@ -24,6 +25,11 @@ func TestEncode(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got, err := Decode(data); err != nil {
+		t.Error(err)
+	} else if diff := cmp.Diff(&want, got); diff != "" {
+		t.Errorf("decoded (-want +got):\n%s", diff)
 	}
 	if data, err = Encode(&specs.Spec{Version: "1.0.2"}); err != nil || string(data) != `{"ociVersion":"1.0.2"}` {
 		t.Errorf("got %s, %v", data, err)

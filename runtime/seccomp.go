@@ -54,12 +54,22 @@ var x32Numbers = map[string]uint32{
 	"io_submit": 544, "execveat": 545, "preadv2": 546, "pwritev2": 547,
 }
 
-// number looks a system call up by its name.
-func (a *abi) number(name string) (uint32, bool) {
-	i, found := slices.BinarySearchFunc(a.table, name, func(s syscallNumber, name string) int { return strings.Compare(s.name, name) })
+// number looks a system call up by its name, beginning where the last was
+// found: profiles list them in the order of the tables, too.
+func (a *abi) number(name string, last *int) (uint32, bool) {
+	i, found := *last, false
+	for end := min(i+8, len(a.table)); i < end && !found; i++ {
+		if found = a.table[i].name == name; found {
+			break
+		}
+	}
+	if !found {
+		i, found = slices.BinarySearchFunc(a.table, name, func(s syscallNumber, name string) int { return strings.Compare(s.name, name) })
+	}
 	if !found {
 		return 0, false
 	}
+	*last = i
 	nr := a.table[i].nr
 	if a.x32 {
 		if n, ok := x32Numbers[name]; ok {
@@ -161,13 +171,15 @@ func compileFor(s *specs.LinuxSeccomp, machine string) ([]unix.SockFilter, error
 	if err != nil {
 		return nil, err
 	}
-	var a assembler
+	a := assembler{make([]unix.SockFilter, 0, 1024)}
+	var spare []rule
 	blocks := make([]int, len(abis))
 	for i := len(abis) - 1; i >= 0; i-- {
-		rules, err := rulesFor(&abis[i], s)
+		rules, err := rulesFor(&abis[i], s, spare)
 		if err != nil {
 			return nil, err
 		}
+		spare = rules
 		blocks[i] = a.block(rules, deflt, newerThan(s, rules, deflt))
 	}
 	return a.finish(abis, blocks)
@@ -204,6 +216,7 @@ type rule struct {
 	cases     []ruleCase
 	otherwise uint32
 	final     bool // otherwise was said by the profile, not by its default
+	known     bool // the profile says something of it
 }
 
 type ruleCase struct {
@@ -211,21 +224,37 @@ type ruleCase struct {
 	ret  uint32
 }
 
+// dense is a number that those of all calls are below, but for a handful that
+// are 32-bit ARM's own.
+const dense = 1024
+
 // rulesFor sorts the profile's rules by system call. Calls that the tables do
 // not know are passed over: an older kernel has none of them, a newer one gets
-// newerThan's answer.
-func rulesFor(a *abi, s *specs.LinuxSeccomp) ([]rule, error) {
+// newerThan's answer. The result is made in spare, if that is large enough. All
+// this runs at every start.
+func rulesFor(a *abi, s *specs.LinuxSeccomp, spare []rule) ([]rule, error) {
 	deflt, err := retOf(s.DefaultAction, s.DefaultErrnoRet)
 	if err != nil {
 		return nil, err
 	}
-	n := 0
-	for i := range s.Syscalls {
-		n += len(s.Syscalls[i].Names)
+	rules := spare[:cap(spare)]
+	if len(rules) < dense {
+		rules = make([]rule, dense)
+	} else {
+		clear(rules)
 	}
-	n = min(n, len(a.table)) // what follows runs at every start: no growing
-	index := make(map[uint32]int, n)
-	rules := make([]rule, 0, n)
+	var far []rule
+	find := func(nr uint32) *rule {
+		if slot := nr &^ x32Bit; slot < dense {
+			return &rules[slot]
+		}
+		i := slices.IndexFunc(far, func(r rule) bool { return r.nr == nr })
+		if i < 0 {
+			i, far = len(far), append(far, rule{})
+		}
+		return &far[i]
+	}
+	last := 0
 	for i := range s.Syscalls {
 		call := &s.Syscalls[i]
 		ret, err := retOf(call.Action, call.ErrnoRet)
@@ -237,17 +266,14 @@ func rulesFor(a *abi, s *specs.LinuxSeccomp) ([]rule, error) {
 			return nil, err
 		}
 		for _, name := range call.Names {
-			nr, ok := a.number(name)
+			nr, ok := a.number(name, &last)
 			if !ok {
 				continue
 			}
-			at, ok := index[nr]
-			if !ok {
-				at = len(rules)
-				index[nr] = at
-				rules = append(rules, rule{nr: nr, otherwise: deflt})
+			r := find(nr)
+			if !r.known {
+				*r = rule{nr: nr, otherwise: deflt, known: true}
 			}
-			r := &rules[at]
 			if len(cases) > 0 {
 				r.cases = append(r.cases, cases...)
 			} else if !r.final {
@@ -255,8 +281,15 @@ func rulesFor(a *abi, s *specs.LinuxSeccomp) ([]rule, error) {
 			}
 		}
 	}
-	slices.SortFunc(rules, func(a, b rule) int { return cmp.Compare(a.nr, b.nr) })
-	return rules, nil
+	n := 0
+	for i := range rules {
+		if rules[i].known {
+			rules[n] = rules[i]
+			n++
+		}
+	}
+	slices.SortFunc(far, func(a, b rule) int { return cmp.Compare(a.nr, b.nr) })
+	return append(rules[:n], far...), nil
 }
 
 // casesOf turns a rule's conditions into cases: all of them must hold, except

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -66,7 +67,8 @@ type span struct {
 
 // spansOf joins neighbouring numbers with the same answer.
 func spansOf(rules []rule, deflt, newer uint32) []span {
-	list := []span{{0, deflt, nil}}
+	list := make([]span, 1, 2*len(rules)+2)
+	list[0] = span{0, deflt, nil}
 	add := func(s span) {
 		last := &list[len(list)-1]
 		switch {
@@ -178,11 +180,8 @@ func (a *assembler) finish(abis []abi, blocks []int) ([]unix.SockFilter, error) 
 	if n > maxFilter {
 		return nil, fmt.Errorf("seccomp: profile needs %d instructions, the kernel takes %d", n, maxFilter)
 	}
-	prog := make([]unix.SockFilter, n)
-	for i, f := range a.code {
-		prog[n-1-i] = f
-	}
-	return prog, nil
+	slices.Reverse(a.code)
+	return a.code, nil
 }
 
 // x32 writes what tells x32's calls, which are x86_64's by their architecture,

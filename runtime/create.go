@@ -24,6 +24,9 @@ type CreateOptions struct {
 	PreserveFDs   int    // descriptors from 3 on that the container gets
 	NoPivot       bool
 	NoNewKeyring  bool
+	// Root is the root file system as a mount that is attached nowhere
+	// (fsmount(2), open_tree(2)), instead of what is at root.path. The caller's.
+	Root *os.File
 }
 
 // Create makes a container from the bundle in the store at root. Its init then

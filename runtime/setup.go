@@ -269,10 +269,14 @@ func raiseLimits(pid int, list []specs.POSIXRlimit) error {
 	return nil
 }
 
-// openRoot clones the tree of the root directory.
-func (l *launch) openRoot() (int, error) {
+// openRoot clones the tree of the root directory, if it was not handed over.
+func (l *launch) openRoot() (fd int, err error) {
 	path := l.c.rec.Rootfs
-	fd, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	if l.opt.Root != nil {
+		fd, err = unix.FcntlInt(l.opt.Root.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	} else {
+		fd, err = unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	}
 	if err != nil {
 		return -1, fmt.Errorf("open root %s: %w", path, err)
 	}

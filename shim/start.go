@@ -137,31 +137,37 @@ func (s *shim) create(ends *childEnds, meanwhile func() error) error {
 	if s.rec.Terminal {
 		args = append(args, "--console-socket", ends.console.path)
 	}
-	files := ends.io[:]
+	place := filepath.Join(s.dir, container.RootfsDir)
+	root, err := openRootfs(s.rec.Rootfs, s.store.Dir(s.rec.ID), place)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	s.unseen = s.unit.copyLimits(s.rec)
+	logFile := filepath.Join(s.dir, container.RuntimeLogFile)
 	var talk *os.File // the runtime's end of s.launch
+	var done <-chan unix.WaitStatus
 	if s.oci.own() {
-		var err error
 		if s.launch, talk, err = newLaunch(); err != nil {
 			return err
 		}
 		defer talk.Close()
-		args = append(args, "--start-fd", "3")
-		files = append(files, rawFD(talk))
+		args = append(args, "--start-fd", "3", "--root-fd", "4", s.rec.ID)
+		done, err = s.oci.runWith(s.dir, logFile, append(ends.io[:], rawFD(talk), rawFD(root)), args...)
+	} else {
+		args = append(args, s.rec.ID)
+		err = inOwnMounts(func() error {
+			err := attachRootfs(root, place)
+			if err == nil {
+				done, err = s.oci.run(s.dir, logFile, ends.io, args...)
+			}
+			return err
+		})
 	}
-	args = append(args, s.rec.ID)
-	s.unseen = s.unit.copyLimits(s.rec)
-	logFile := filepath.Join(s.dir, container.RuntimeLogFile)
-	var done <-chan unix.WaitStatus
-	err := inOwnMounts(func() error {
-		err := mountRootfs(s.rec.Rootfs, s.store.Dir(s.rec.ID), filepath.Join(s.dir, container.RootfsDir))
-		if err == nil {
-			done, err = s.oci.runWith(s.dir, logFile, files, args...)
-		}
-		return err
-	})
 	if err != nil {
 		return err
 	}
+	root.Close() // the container has it, and with its end it is gone
 	err = meanwhile()
 	if s.launch != nil {
 		talk.Close() // the end of the runtime is the end of the connection

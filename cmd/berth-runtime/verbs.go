@@ -65,8 +65,9 @@ func createFlags(f *flagSet) (bundle *string, opt *runtime.CreateOptions) {
 func create(ctx context.Context, g *global, args []string) error {
 	f := newFlags()
 	bundle, opt := createFlags(f)
-	startFD := -1
+	startFD, rootFD := -1, -1
 	f.fn(number(&startFD), "start-fd")
+	f.fn(number(&rootFD), "root-fd")
 	args, err := f.parse(args)
 	if err != nil {
 		return err
@@ -75,9 +76,13 @@ func create(ctx context.Context, g *global, args []string) error {
 	if err != nil {
 		return err
 	}
+	// Not for the container, nor for hooks.
 	if startFD >= 0 {
-		// Not for the container, nor for hooks.
 		unix.CloseOnExec(startFD)
+	}
+	if rootFD >= 0 {
+		unix.CloseOnExec(rootFD)
+		opt.Root = os.NewFile(uintptr(rootFD), "root")
 	}
 	c, err := runtime.Create(ctx, g.root, id, *bundle, opt)
 	if err != nil || startFD < 0 {

@@ -70,6 +70,8 @@ func transient(h *Host, r *container.Record, version int) *unit.Spec {
 		// service is told.
 		Dependencies: unit.Dependencies{OnSuccess: []string{sweepName(r.Name)}, OnFailure: []string{sweepName(r.Name)}},
 		Exec:         unit.Exec{LogLevelMax: quiet},
+		// The service has them, and it is the service that goes at shutdown.
+		DefaultDependencies: new(false),
 		Socket: unit.Socket{
 			Listen:             []unit.Listen{{Type: "Stream", Address: h.Containers.Control(r.ID)}},
 			FileDescriptorName: "control",
@@ -88,7 +90,7 @@ func transient(h *Host, r *container.Record, version int) *unit.Spec {
 		// started to find that out.
 		ConditionPathExists: []string{h.Containers.RunDir(r.ID)},
 		DefaultDependencies: new(false),
-		Exec:                unit.Exec{LogLevelMax: quiet},
+		Exec:                unit.Exec{LogLevelMax: quiet, StandardOutput: "null", StandardError: "null"}, // cmd/berth-shim reports
 		// Else systemd would make a slice for all units of this prefix.
 		Resources: unit.Resources{Slice: "system.slice"},
 		Service: unit.Service{
@@ -108,7 +110,7 @@ func supervised(r *container.Record, version int) *unit.Spec {
 	s.CollectMode = "inactive-or-failed"
 	s.StartLimitInterval = &never // we count restarts ourselves
 	// shim.Run says why of the first, shim/report.go of the other two.
-	s.Exec.Environment = []string{"GOTRACEBACK=crash", "GOMAXPROCS=1", "GOGC=10"}
+	s.Exec.Environment = []string{"GOTRACEBACK=crash", "GOMAXPROCS=1", "GOGC=off"}
 	s.Exec.StandardOutput, s.Exec.StandardError = "null", "null"
 	s.Kill.Mode = "process" // the container outlives its shim
 	s.Resources.Delegate = &yes

@@ -23,9 +23,9 @@ func units(r *container.Record) []string {
 	return []string{"berth-" + r.Name + ".service", "container@" + r.Name + ".service"}
 }
 
-// report writes an error message to the journal, as one of the unit of the
+// Report writes an error message to the journal, as one of the unit of the
 // container r, which may be nil.
-func report(r *container.Record, text string) {
+func Report(r *container.Record, text string) {
 	fields := []journal.Field{
 		{Name: "MESSAGE", Value: []byte(text)},
 		{Name: "PRIORITY", Value: []byte("3")},
@@ -65,5 +65,5 @@ func reportCrash(r *container.Record, dir string) {
 		return
 	}
 	_ = os.Truncate(path, 0)
-	report(r, "the supervisor crashed: "+string(bytes.TrimSpace(text[:min(len(text), maxCrash)])))
+	Report(r, "the supervisor crashed: "+string(bytes.TrimSpace(text[:min(len(text), maxCrash)])))
 }

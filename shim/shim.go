@@ -99,9 +99,6 @@ func Run(c Config) (code int, err error) {
 	kids := newReaper()
 	kids.oom = spare()
 	runtime.GOMAXPROCS(1)
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 
 	s := &shim{
 		store: container.Open(c.Root, c.Run),
@@ -113,7 +110,7 @@ func Run(c Config) (code int, err error) {
 	s.signals = catchSignals(s)
 	if err := s.prepare(c.Container, in); err != nil {
 		s.tell(notify.Status(err.Error()))
-		report(s.rec, err.Error())
+		Report(s.rec, err.Error())
 		s.starters.Tell(false)
 		return container.ExitBerth, err
 	}
@@ -143,10 +140,11 @@ func Run(c Config) (code int, err error) {
 	return s.supervise(), nil
 }
 
-// gcPercent, and one thread to run Go on, are in the units' environment too: to
-// set them here stops the process in the middle of its start. It keeps the heap
-// small: at the default of 100 the collector lets it grow to 4 MiB before it
-// looks at it for the first time.
+// gcPercent keeps the heap small once the start is over: at the default of 100
+// the collector lets it grow to 4 MiB before it looks at it for the first time.
+// The units' environment has GOGC=off, so that no collection falls into a start
+// or into a short run, and GOMAXPROCS=1: to set these here would stop the
+// process in the middle of its start.
 const gcPercent = 10
 
 // prepare does what both kinds of start have in common.
@@ -261,6 +259,7 @@ func (s *shim) supervise() int {
 	settle := time.AfterFunc(settleTime, func() {
 		signal.Notify(s.signals, moreSignals...)
 		settled <- s.followLimits()
+		debug.SetGCPercent(gcPercent)
 		debug.FreeOSMemory() // what the start took
 	})
 	ws, ok := s.waitInit()
@@ -476,7 +475,7 @@ func (s *shim) failed(err error) int {
 		lines = append(lines, notify.Errno(errno))
 	}
 	s.tell(lines...)
-	report(s.rec, status)
+	Report(s.rec, status)
 	return end
 }
 

@@ -1,3 +1,6 @@
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
 // Command berth-shim supervises one container. It is ExecStart= of the
 // container's unit and not meant to be called by hand.
 //
@@ -65,6 +68,7 @@ func (c command) run() (int, error) {
 		return 0, nil // a supervisor lives: it is its business
 	}
 	if err != nil {
+		shim.Report(rec, err.Error()) // standard error of the unit is /dev/null
 		return container.ExitBerth, err
 	}
 	return 0, nil

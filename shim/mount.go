@@ -95,46 +95,17 @@ func stopPropagation(path string) error {
 	}
 }
 
-// openOverlay names every directory by a descriptor: a path may hold the commas
-// and colons that separate options.
-func openOverlay(lower []string, upper, work, place string) (int, error) {
-	var fds []int
-	defer func() {
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
-	}()
-	name := func(path string, make bool) (string, error) {
-		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if make && errors.Is(err, unix.ENOENT) {
-			if err = unix.Mkdir(path, 0o755); err == nil {
-				fd, err = unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-			}
-		}
-		if err != nil {
-			return "", &os.PathError{Op: "open", Path: path, Err: err}
-		}
-		fds = append(fds, fd)
-		return "/proc/self/fd/" + strconv.Itoa(fd), nil
-	}
-	names := make([]string, len(lower))
-	var err error
-	for i, dir := range lower {
-		if names[i], err = name(dir, false); err != nil {
-			return -1, err
-		}
-	}
-	u, err := name(upper, true)
-	if err != nil {
-		return -1, err
-	}
-	w, err := name(work, true)
-	if err != nil {
-		return -1, err
-	}
-	fd, err := makeOverlay(names, u, w)
-	if errors.Is(err, unix.EINVAL) { // before Linux 6.7 there is no lowerdir+
-		fd, err = mountOverlay(names, u, w, place)
+// openOverlay makes an overlay that is attached nowhere. From Linux 6.7 on it is
+// so from the beginning. Before, options are one page, of mount(2): the mount is
+// made at place in a namespace of its own, and taken out of it.
+func openOverlay(lower []string, upper, work, place string) (fd int, err error) {
+	if kernelAtLeast(6, 7) {
+		fd, err = makeOverlay(lower, upper, work)
+	} else {
+		err = inOwnMounts(func() error {
+			fd, err = mountOverlay(lower, upper, work, place)
+			return err
+		})
 	}
 	if err != nil {
 		return -1, fmt.Errorf("overlay of %d layers: %w", len(lower), err)
@@ -142,22 +113,62 @@ func openOverlay(lower []string, upper, work, place string) (int, error) {
 	return fd, nil
 }
 
-// makeOverlay makes an overlay that is attached nowhere from the beginning.
+// dirs names directories by descriptors: a path may hold the commas and colons
+// that separate options. It holds for the mount namespace it was made in.
+type dirs []int
+
+func (d *dirs) name(path string) (string, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	*d = append(*d, fd)
+	return "/proc/self/fd/" + strconv.Itoa(fd), nil
+}
+
+// make is name for one that may have to be made.
+func (d *dirs) make(path string) (string, error) {
+	n, err := d.name(path)
+	if errors.Is(err, unix.ENOENT) && unix.Mkdir(path, 0o755) == nil {
+		n, err = d.name(path)
+	}
+	return n, err
+}
+
+func (d *dirs) close() {
+	for _, fd := range *d {
+		unix.Close(fd)
+	}
+}
+
 func makeOverlay(lower []string, upper, work string) (int, error) {
 	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
 	if err != nil {
 		return -1, err
 	}
 	defer unix.Close(fs)
-	for _, l := range lower {
-		if err := unix.FsconfigSetString(fs, "lowerdir+", l); err != nil {
+	var d dirs
+	defer d.close()
+	for _, dir := range lower {
+		n, err := d.name(dir)
+		if err == nil {
+			err = unix.FsconfigSetString(fs, "lowerdir+", n)
+		}
+		if err != nil {
 			return -1, err
 		}
 	}
-	for _, o := range [...][2]string{{"upperdir", upper}, {"workdir", work}, {"source", "overlay"}} {
-		if err := unix.FsconfigSetString(fs, o[0], o[1]); err != nil {
+	for _, o := range [...][2]string{{"upperdir", upper}, {"workdir", work}} {
+		n, err := d.make(o[1])
+		if err == nil {
+			err = unix.FsconfigSetString(fs, o[0], n)
+		}
+		if err != nil {
 			return -1, err
 		}
+	}
+	if err := unix.FsconfigSetString(fs, "source", "overlay"); err != nil {
+		return -1, err
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
 		return -1, err
@@ -165,19 +176,44 @@ func makeOverlay(lower []string, upper, work string) (int, error) {
 	return unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
 }
 
-// mountOverlay is makeOverlay by mount(2), whose options are one page: the mount
-// is made in a namespace of its own, and taken out of it.
-func mountOverlay(lower []string, upper, work, place string) (fd int, err error) {
-	err = inOwnMounts(func() error {
-		if err := stopPropagation(place); err != nil {
-			return err
+func mountOverlay(lower []string, upper, work, place string) (int, error) {
+	if err := stopPropagation(place); err != nil {
+		return -1, err
+	}
+	var d dirs
+	defer d.close()
+	var opts strings.Builder
+	before := "lowerdir="
+	for _, dir := range lower {
+		n, err := d.name(dir)
+		if err != nil {
+			return -1, err
 		}
-		opts := "lowerdir=" + strings.Join(lower, ":") + ",upperdir=" + upper + ",workdir=" + work
-		if err := unix.Mount("overlay", place, "overlay", 0, opts); err != nil {
-			return err
+		opts.WriteString(before + n)
+		before = ":"
+	}
+	for _, o := range [...][2]string{{",upperdir=", upper}, {",workdir=", work}} {
+		n, err := d.make(o[1])
+		if err != nil {
+			return -1, err
 		}
-		fd, err = cloneTree(place)
-		return err
-	})
-	return fd, err
+		opts.WriteString(o[0] + n)
+	}
+	if err := unix.Mount("overlay", place, "overlay", 0, opts.String()); err != nil {
+		return -1, err
+	}
+	return cloneTree(place)
+}
+
+// kernelAtLeast says whether the kernel's version is at least major.minor.
+func kernelAtLeast(major, minor int) bool {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	a, rest, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), ".")
+	b := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]
+	x, _ := strconv.Atoi(a)
+	y, _ := strconv.Atoi(b)
+	return x > major || x == major && y >= minor
 }

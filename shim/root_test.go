@@ -575,7 +575,7 @@ func TestAdoption(t *testing.T) {
 			}
 		}
 		e := l.ended(cmd, 42)
-		if codeOf(e) != "42" && !(e.Code == nil && !kernelAtLeast(t, 6, 15)) {
+		if codeOf(e) != "42" && !(e.Code == nil && !kernelAtLeast(6, 15)) {
 			t.Errorf("exit record %+v, code %s", e, codeOf(e))
 		}
 		var want strings.Builder
@@ -747,7 +747,7 @@ func TestAfterTheEnd(t *testing.T) {
 		// As if it had been killed just before it stored itself.
 		l.replaceHeld(fdSelf, nil)
 		runs(2)
-		if !kernelAtLeast(t, 6, 15) {
+		if !kernelAtLeast(6, 15) {
 			return // it is the policy's word that counts there
 		}
 		// As if it had been killed afterwards.
@@ -780,7 +780,7 @@ func TestKilledAnywhere(t *testing.T) {
 			}
 			time.Sleep(2 * time.Millisecond) // its messages
 			e := l.ended(l.start(), 3)
-			if codeOf(e) != "3" && kernelAtLeast(t, 6, 15) {
+			if codeOf(e) != "3" && kernelAtLeast(6, 15) {
 				t.Errorf("killed after %v: exit record %+v, code %s", after, e, codeOf(e))
 			}
 			if got := l.log()[logs.Stdout]; got != "run\n" {
@@ -810,7 +810,7 @@ func TestSweep(t *testing.T) {
 			t.Error("processes are left")
 		}
 		e, _ := l.store.Exit(l.rec.ID)
-		if e == nil || !e.Stopped || kernelAtLeast(t, 6, 15) && codeOf(e) != "137" {
+		if e == nil || !e.Stopped || kernelAtLeast(6, 15) && codeOf(e) != "137" {
 			t.Errorf("exit record %+v, code %s", e, codeOf(e))
 		}
 	})

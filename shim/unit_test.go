@@ -124,7 +124,7 @@ func TestStrangersStatus(t *testing.T) {
 		p.f.Close()
 		cmd.Wait()
 		if !ok {
-			if kernelAtLeast(t, 6, 15) {
+			if kernelAtLeast(6, 15) {
 				t.Fatal("the kernel has PIDFD_INFO_EXIT and no status was found")
 			}
 			t.Skip("needs PIDFD_INFO_EXIT, Linux 6.15")
@@ -133,17 +133,6 @@ func TestStrangersStatus(t *testing.T) {
 			t.Errorf("%s: got %d, signal %d", tt.script, code, sig)
 		}
 	}
-}
-
-func kernelAtLeast(t *testing.T, major, minor int) bool {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		t.Fatal(err)
-	}
-	parts := strings.SplitN(unix.ByteSliceToString(u.Release[:]), ".", 3)
-	a, _ := strconv.Atoi(parts[0])
-	b, _ := strconv.Atoi(parts[1])
-	return a > major || a == major && b >= minor
 }
 
 // A terminal's output reaches the pipe whole, also what was written just

@@ -478,7 +478,7 @@ func TestHooks(t *testing.T) {
 			t.Errorf("got %s\n%s", order, got)
 		}
 		if s.name == "berth" {
-			for _, w := range []string{`createRuntime "status":"creating" y`, `startContainer "status":"created" y`, `poststart "status":"running" y`, `poststop "status":"stopped" y`} {
+			for _, w := range []string{`createRuntime "status":"created" y`, `startContainer "status":"created" y`, `poststart "status":"running" y`, `poststop "status":"stopped" y`} {
 				if !strings.Contains(string(got), w) {
 					t.Errorf("no %q in %s", w, got)
 				}
@@ -513,6 +513,37 @@ func TestHookFails(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Hooks of start that fail end the container, those of delete only say so.
+func TestLateHookFails(t *testing.T) {
+	s := ours(t)
+	again := filepath.Join(t.TempDir(), "again")
+	fails := []specs.Hook{{Path: "/bin/false"}, {Path: "/bin/touch", Args: []string{"touch", again}}}
+	for point, hooks := range map[string]*specs.Hooks{
+		"startContainer": {StartContainer: []specs.Hook{{Path: "/nope"}}}, "poststart": {Poststart: fails}, "poststop": {Poststop: fails}} {
+		id := s.id(t)
+		s.must(t, "create", "--bundle", bundle(t, func(c *specs.Spec) { c.Hooks = hooks }, "sleep", "60"), id)
+		r := s.run(t, "start", id)
+		if wrong := r.status == 0; wrong != (point == "poststop") {
+			t.Errorf("%s: start: %s", point, r)
+		}
+		if point != "poststop" {
+			if st := s.state(t, id); st.Status != specs.StateStopped {
+				t.Errorf("%s: %s after the hook failed", point, st.Status)
+			}
+			s.must(t, "delete", id)
+			continue
+		}
+		log := filepath.Join(t.TempDir(), "log")
+		s.must(t, "--log", log, "delete", "--force", id)
+		if b, _ := os.ReadFile(log); !strings.Contains(string(b), "level=warning") || !strings.Contains(string(b), "poststop hook") {
+			t.Errorf("log: %s", b)
+		}
+		if _, err := os.Stat(again); err != nil {
+			t.Errorf("the hook after one that failed: %v", err)
+		}
+	}
 }
 
 func TestJoinNamespaces(t *testing.T) {

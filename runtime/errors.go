@@ -36,6 +36,13 @@ func (e *UnsupportedError) Error() string {
 // Is makes errors.Is(err, ErrNotSupported) true.
 func (e *UnsupportedError) Is(target error) bool { return target == ErrNotSupported }
 
+// WarningError is what went wrong beside an operation that has succeeded: the
+// lifecycle goes on as if it had not.
+type WarningError struct{ Err error }
+
+func (e *WarningError) Error() string { return e.Err.Error() }
+func (e *WarningError) Unwrap() error { return e.Err }
+
 // execError is a command that cannot be run, worded as os/exec words it, since
 // engines read it.
 type execError struct {

@@ -56,7 +56,7 @@ func (l *launch) setUp(first uint64) error {
 		return err
 	}
 	if h := l.spec.Hooks; h != nil {
-		if err := runHooks(l.ctx, "createContainer", h.CreateContainer, l.creating()); err != nil {
+		if err := runHooks(l.ctx, "createContainer", h.CreateContainer, l.created()); err != nil {
 			return err
 		}
 	}
@@ -289,10 +289,12 @@ func (l *launch) openRoot() (fd int, err error) {
 	return fd, nil
 }
 
-func (l *launch) creating() specs.State {
+// created is the state that hooks of create are told: they come after the
+// lifecycle's second step, in which a container is still being created.
+func (l *launch) created() specs.State {
 	c := *l.c
 	c.rec.Pid = l.pid
-	return c.stateAs(specs.StateCreating)
+	return c.stateAs(specs.StateCreated)
 }
 
 // hostHooks runs the hooks whose place is the runtime's namespaces.
@@ -304,10 +306,10 @@ func (l *launch) hostHooks() error {
 	}
 	return l.onHost(func() error {
 		//lint:ignore SA1019 as above
-		if err := runHooks(l.ctx, "prestart", h.Prestart, l.creating()); err != nil {
+		if err := runHooks(l.ctx, "prestart", h.Prestart, l.created()); err != nil {
 			return err
 		}
-		return runHooks(l.ctx, "createRuntime", h.CreateRuntime, l.creating())
+		return runHooks(l.ctx, "createRuntime", h.CreateRuntime, l.created())
 	})
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // Start lets a created container's init execute its program, and returns when
-// it has or when it could not.
+// it has or when it could not. A hook that fails ends the container.
 func (c *Container) Start(ctx context.Context) error {
 	unlock, err := c.lock()
 	if err != nil {
@@ -42,7 +42,7 @@ func (c *Container) Start(ctx context.Context) error {
 	}
 	if len(hooks.StartContainer) > 0 {
 		if err := c.startHooks(ctx, hooks.StartContainer); err != nil {
-			return err
+			return errors.Join(err, c.end(ctx))
 		}
 	}
 	if err := unix.Send(fd, []byte{1}, unix.MSG_NOSIGNAL); err != nil {
@@ -60,7 +60,10 @@ func (c *Container) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return runHooks(ctx, "poststart", hooks.Poststart, c.stateAs(specs.StateRunning))
+	if err := runHooks(ctx, "poststart", hooks.Poststart, c.stateAs(specs.StateRunning)); err != nil {
+		return errors.Join(err, c.end(ctx))
+	}
+	return nil
 }
 
 // hooks reads the container's hooks.
@@ -130,7 +133,8 @@ func (c *Container) KillAll(sig unix.Signal) error {
 }
 
 // Delete removes what is left of a container: its processes, its cgroup, its
-// directory. One that still runs is refused, unless by force.
+// directory. One that still runs is refused, unless by force. The container is
+// gone where the error is a WarningError.
 func (c *Container) Delete(ctx context.Context, force bool) error {
 	unlock, err := c.lock()
 	if err != nil {
@@ -187,7 +191,7 @@ func (c *Container) end(ctx context.Context) error {
 }
 
 // destroy removes a stopped container. Poststop hooks run after everything
-// else is gone; their failures do not bring it back.
+// else is gone, each whatever became of those before it.
 func (c *Container) destroy(ctx context.Context) error {
 	hooks, hookErr := c.hooks()
 	if err := (cgroup{c.rec.Cgroup}).remove(ctx); err != nil {
@@ -197,9 +201,16 @@ func (c *Container) destroy(ctx context.Context) error {
 		return fmt.Errorf("remove %s: %w", c.dir, err)
 	}
 	if hookErr != nil {
-		return hookErr
+		return &WarningError{hookErr}
 	}
-	return runHooks(ctx, "poststop", hooks.Poststop, c.stateAs(specs.StateStopped))
+	var failed error
+	for i := range hooks.Poststop {
+		failed = errors.Join(failed, runHooks(ctx, "poststop", hooks.Poststop[i:i+1], c.stateAs(specs.StateStopped)))
+	}
+	if failed != nil {
+		return &WarningError{failed}
+	}
+	return nil
 }
 
 // Forget removes a container's directory that create has left behind without

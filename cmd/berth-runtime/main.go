@@ -81,13 +81,17 @@ func run(args []string) int {
 		err = verb(context.Background(), g, args[1:])
 	}
 	var status exitStatus
+	var warning *runtime.WarningError
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &status):
 		return int(status)
+	case errors.As(err, &warning):
+		g.report("warning", err)
+		return 0
 	}
-	g.report(err)
+	g.report("error", err)
 	var s *statusError
 	if errors.As(err, &s) {
 		return s.status
@@ -104,9 +108,9 @@ type statusError struct {
 func (e *statusError) Error() string { return e.err.Error() }
 func (e *statusError) Unwrap() error { return e.err }
 
-// report tells the error to people, or to the engine that asked for a log:
+// report tells an error or a warning to people, or to the engine that asked for a log:
 // standard error belongs to the container's client then, as crun has it.
-func (g *global) report(err error) {
+func (g *global) report(level string, err error) {
 	if g.log == "" {
 		fmt.Fprintln(os.Stderr, "berth-runtime: "+err.Error())
 		return
@@ -119,14 +123,14 @@ func (g *global) report(err error) {
 	defer w.Close()
 	now := time.Now().Format(time.RFC3339)
 	if g.logFormat != "json" {
-		fmt.Fprintf(w, "time=%q level=error msg=%q\n", now, err.Error())
+		fmt.Fprintf(w, "time=%q level=%s msg=%q\n", now, level, err.Error())
 		return
 	}
 	b, jsonErr := json.Marshal(struct {
 		Level string `json:"level"`
 		Msg   string `json:"msg"`
 		Time  string `json:"time"`
-	}{"error", err.Error(), now})
+	}{level, err.Error(), now})
 	if jsonErr == nil {
 		w.Write(append(b, '\n')) //nolint:errcheck // the error itself is on its way to stderr
 	}

@@ -161,7 +161,10 @@ func runContainer(ctx context.Context, g *global, args []string) error {
 	}
 	status, err := attend(child)
 	if !keep {
-		if e := c.Delete(ctx, true); e != nil && err == nil {
+		var warning *runtime.WarningError
+		if e := c.Delete(ctx, true); errors.As(e, &warning) {
+			g.report("warning", e)
+		} else if e != nil && err == nil {
 			err = e
 		}
 	}

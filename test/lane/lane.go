@@ -48,6 +48,9 @@ func (l *lane) do(ctx context.Context) (c counts, err error) {
 		cache = "/var/cache/berth-test"
 	}
 	boot := []string{"boot", "--layer", "test/registry", "--layer", filepath.Join(cache, "images"), "--layer", l.tests}
+	if l.tool == "box" { // a VM would copy all of it
+		boot = append(boot, "--layer", filepath.Join(cache, "validation"))
+	}
 	env := []string{"BERTH_LANE=" + l.name}
 	if st, err := os.Stat(l.product); err == nil && st.IsDir() {
 		boot = append(boot, "--layer", l.product)

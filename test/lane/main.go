@@ -66,7 +66,7 @@ func parse(args []string) (options, error) {
 	fl.DurationVar(&o.timeout, "timeout", 10*time.Minute, "for the tests of one lane")
 	fl.StringVar(&o.product, "product", "dist/root", "installed `tree` of the product; tests that need it skip without")
 	fl.StringVar(&o.out, "out", "dist/lanes", "`folder` for journals")
-	fl.StringVar(&o.packages, "packages", "./test/e2e/...", "test `packages`")
+	fl.StringVar(&o.packages, "packages", "./runtime ./test/e2e/...", "test `packages`")
 	fl.BoolVar(&o.verbose, "v", false, "print everything the tests print")
 	fl.BoolVar(&o.keep, "keep", false, "leave box or VM running when a test failed")
 	if err := fl.Parse(args); err != nil {
@@ -137,7 +137,7 @@ func compile(ctx context.Context, packages, dir string) ([]string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "go", "test", "-c", "-o", dir+"/", packages)
+	cmd := exec.CommandContext(ctx, "go", append([]string{"test", "-c", "-o", dir + "/"}, strings.Fields(packages)...)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {

@@ -31,7 +31,8 @@ type event struct {
 }
 
 // report counts the results in a stream of events and prints what is worth reading: the output of failed tests, the
-// reasons of skipped ones, and what is said outside a test, as by a panic. All of it when verbose.
+// reasons of skipped ones, what a test logs as "count: …", and what is said outside a test, as by a panic. All of it when
+// verbose.
 func report(w io.Writer, events io.Reader, verbose bool) (counts, error) {
 	var c counts
 	said := map[string]*strings.Builder{}
@@ -77,6 +78,13 @@ func report(w io.Writer, events io.Reader, verbose bool) (counts, error) {
 				fmt.Fprintf(w, "SKIP %s: %s\n", e.Test, reason(text))
 			} else if e.Action == "fail" && !verbose {
 				fmt.Fprintf(w, "FAIL %s\n%s", e.Test, indent(text))
+			}
+			for line := range strings.Lines(text) {
+				if _, sum, ok := strings.Cut(line, ".go:"); ok && !verbose {
+					if _, sum, ok := strings.Cut(sum, ": count: "); ok {
+						fmt.Fprint(w, sum)
+					}
+				}
 			}
 			delete(said, e.Test)
 		}

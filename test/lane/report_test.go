@@ -29,11 +29,11 @@ func TestReport(t *testing.T) {
 	}{
 		{
 			name: "one of each",
-			text: "^=== RUN   TestA\n    a_test.go:3: fine\n^--- PASS: TestA (0.00s)\n" +
+			text: "^=== RUN   TestA\n    a_test.go:3: fine\n    a_test.go:4: count: 3 of a kind\n^--- PASS: TestA (0.00s)\n" +
 				"^=== RUN   TestB\n    b_test.go:7: needs root: are you?\n^--- SKIP: TestB (0.00s)\n" +
 				"^=== RUN   TestC\n    c_test.go:9: got 1\n^--- FAIL: TestC (0.01s)\n^FAIL\n",
 			want:   counts{passed: 1, failed: 1, skipped: 1},
-			say:    []string{"SKIP TestB: needs root: are you?\n", "FAIL TestC\n", "c_test.go:9: got 1"},
+			say:    []string{"3 of a kind\n", "SKIP TestB: needs root: are you?\n", "FAIL TestC\n", "c_test.go:9: got 1"},
 			silent: []string{"fine"},
 		},
 		{

@@ -6,13 +6,14 @@ export CGO_ENABLED = 0
 export GOTOOLCHAIN = local
 export GOFLAGS     = -buildvcs=false
 
-LIBEXEC  = berth-shim berth-hook berth-runtime berth-init berth-full
+LIBEXEC  = berth-shim berth-hook berth-runtime berth-runtime-full berth-init berth-full
 GENERATE = berth-generator
 BINARIES = berth $(LIBEXEC) $(GENERATE)
 # Symbol tables are of no use in a supervisor that lives in memory a thousand
 # times; -trimpath makes builds of one tree equal wherever they are made; the tag
 # urfave_cli_no_docs leaves out a Markdown parser that costs each start 0.3 ms;
-# lean (image/lean.go) what only berth-full has, another 0.7 ms.
+# lean (image/lean.go, cmd/berth-runtime/whole.go) what only berth-full and
+# berth-runtime-full have, another 0.7 ms.
 TAGS     = urfave_cli_no_docs,lean
 BUILD    = $(GO) build -trimpath -tags $(TAGS) -ldflags '-s -w'
 
@@ -21,7 +22,7 @@ BUILD    = $(GO) build -trimpath -tags $(TAGS) -ldflags '-s -w'
 
 build: $(BINARIES) ## the binaries, static, in bin/
 
-$(filter-out berth-full,$(BINARIES)):
+$(filter-out %-full,$(BINARIES)):
 	@mkdir -p bin
 	$(BUILD) -o bin/$@ ./cmd/$@
 
@@ -30,6 +31,12 @@ berth-full: TAGS = urfave_cli_no_docs
 berth-full:
 	@mkdir -p bin
 	$(BUILD) -o bin/$@ ./cmd/berth
+
+# The runtime with what speaks to systemd and CRIU, likewise.
+berth-runtime-full: TAGS = urfave_cli_no_docs
+berth-runtime-full:
+	@mkdir -p bin
+	$(BUILD) -o bin/$@ ./cmd/berth-runtime
 
 install: build ## everything below DESTDIR/PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/berth \

@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"cmd/berth-hook":      {"engine", "config", "unit/journal"},
 	"cmd/berth-generator": {"engine", "config"},
 	"cmd/berth-shim":      {"shim", "container"},
-	"cmd/berth-runtime":   {"runtime"},
+	"cmd/berth-runtime":   {"runtime", "unit"},
 	"cmd/berth-init":      {},
 
 	"internal": {},

@@ -60,8 +60,12 @@ func outside() int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	for _, name := range []string{"berth-runtime", "berth-init"} {
-		build := exec.Command("go", "build", "-o", filepath.Join(dir, name), "../cmd/"+name)
+	for _, name := range []string{"berth-runtime", "berth-runtime-full", "berth-init"} {
+		tags := "lean" // as they are installed
+		if strings.HasSuffix(name, "-full") {
+			tags = ""
+		}
+		build := exec.Command("go", "build", "-tags", tags, "-o", filepath.Join(dir, name), "../cmd/"+strings.TrimSuffix(name, "-full"))
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "build %s: %v\n%s", name, err, out)

@@ -73,12 +73,12 @@ func run(args []string) int {
 	case g.systemd:
 		err = &runtime.UnsupportedError{Feature: "--systemd-cgroup"}
 	default:
-		verb, ok := verbs[args[0]]
-		if !ok {
+		do := verbNamed(args[0])
+		if do == nil {
 			err = fmt.Errorf("no such command: %s", args[0])
 			break
 		}
-		err = verb(context.Background(), g, args[1:])
+		err = do(context.Background(), g, args[1:])
 	}
 	var status exitStatus
 	var warning *runtime.WarningError

@@ -17,16 +17,33 @@ import (
 	"github.com/berthrun/berth/runtime"
 )
 
-var verbs = map[string]func(context.Context, *global, []string) error{
-	"create": create,
-	"start":  start,
-	"run":    runContainer,
-	"exec":   execProcess,
-	"state":  state,
-	"list":   list,
-	"kill":   kill,
-	"delete": remove,
-	"spec":   spec,
+// verb is one of the command line's verbs, with the arguments after its name.
+type verb func(context.Context, *global, []string) error
+
+// verbNamed finds a verb, nil if there is none of this name. A switch, since a
+// map would be made at every start.
+func verbNamed(name string) verb {
+	switch name {
+	case "create":
+		return create
+	case "start":
+		return start
+	case "run":
+		return runContainer
+	case "exec":
+		return execProcess
+	case "state":
+		return state
+	case "list":
+		return list
+	case "kill":
+		return kill
+	case "delete":
+		return remove
+	case "spec":
+		return spec
+	}
+	return wholeVerb(name)
 }
 
 // number makes a flag's function of an int.

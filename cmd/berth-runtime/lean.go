@@ -1,0 +1,15 @@
+//go:build lean
+
+package main
+
+// whole says whether this is the whole program: see whole.go.
+const whole = false
+
+// wholeVerb is the verb of this name if it needs the whole program.
+func wholeVerb(name string) verb {
+	switch name {
+	case "checkpoint", "restore":
+		return inWhole
+	}
+	return nil
+}

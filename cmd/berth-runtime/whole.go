@@ -1,0 +1,32 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// The program is built twice. The everyday one is without what talks to systemd
+// (D-Bus) and to CRIU (protobuf), whose packages prepare themselves at the start
+// of every process that links them: as long as a short container lives. The
+// whole one is called berth-runtime-full and is beside it. In the everyday one,
+// built with the tag lean, the constant whole is false, and what is asked of it
+// that it lacks ends in becomeWhole.
+
+// becomeWhole executes the whole program in place of this process, with the
+// same command line: by then nothing has been done but to find out that it is
+// needed. It returns only if it cannot.
+func becomeWhole() error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find berth-runtime-full: %w", err)
+	}
+	path := filepath.Join(filepath.Dir(self), "berth-runtime-full")
+	err = syscall.Exec(path, os.Args, os.Environ())
+	return fmt.Errorf("execute %s: %w: install berth as a whole", path, err)
+}
+
+// inWhole is a verb that only the whole program has.
+func inWhole(context.Context, *global, []string) error { return becomeWhole() }

@@ -389,14 +389,7 @@ func (l *launch) joinUser() {
 	p.add("", unix.SYS_CLOSE, uint64(free))
 	p.add("become root of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
 	p.add("become root of the user namespace", unix.SYS_SETRESUID, 0, 0, 0)
-	msg, fd := p.fdMessage(0)
-	flags := l.ns.fresh&^unix.CLONE_NEWCGROUP | unix.CLONE_PARENT | unix.CLONE_PIDFD
-	args := p.words(flags, fd, 0, 0, 0, 0, 0, 0, 0, 0, 0) // cloneArgs; the signal is our own clone's
-	inner := p.add("clone container's init", unix.SYS_CLONE3, args, 11*8)
-	inner.flags = jumpZero
-	p.add("send descriptor", unix.SYS_SENDMSG, uint64(sock), msg, unix.MSG_NOSIGNAL)
-	p.add("", unix.SYS_EXIT_GROUP, 0)
-	inner.next = p.here()
+	p.cloneAgain(sock, l.ns.fresh&^unix.CLONE_NEWCGROUP)
 }
 
 // proceed writes the rest of the program and sends the descriptors for it.

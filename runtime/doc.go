@@ -68,9 +68,10 @@
 // The state is computed, never stored: the pid with its start time lives or
 // not, the start socket's file is there or not, the cgroup is frozen or not.
 //
-// Exec is the same with another list: the thread joins the pid namespace, the
-// process is cloned into it and into the cgroup, joins the rest by the init's
-// pidfd in one setns, and goes on like an init.
+// Exec is the same with another list, done by two processes: the first, outside
+// of the container's pid namespace but in its cgroup, throws away what is ours
+// and joins the namespaces by the init's pidfd in one setns; its clone is born in
+// there and goes on like an init (entry.write says why).
 //
 // # Safety
 //
@@ -85,11 +86,14 @@
 // Having unmapped the runtime's binary, the process replaces it by the
 // container's own program as what /proc/PID/exe means (PR_SET_MM_MAP), so a
 // container cannot reach the binary through a process of ours that waits or
-// enters, nor by executing /proc/self/exe (CVE-2019-5736). What is left of it:
-// where the kernel lacks CONFIG_CHECKPOINT_RESTORE, or the program cannot be
-// read, the binary stays; and in an exec, from the clone to the unmap, some
-// tens of microseconds, a process of the container with CAP_SYS_PTRACE and
-// without a user namespace could open it.
+// enters, nor by executing /proc/self/exe (CVE-2019-5736). A process that enters
+// is seen in the container only after that, and after it has joined. What is
+// left: where the kernel lacks CONFIG_CHECKPOINT_RESTORE the binary stays; and a
+// container that is created in another's pid namespace (a pod's) shows that
+// namespace its init while that still has the host's root, which a process there
+// with CAP_SYS_PTRACE in the same user namespace can use.
+//
+// The tests attack_*_test.go do what they should not be able to do.
 //
 // # What it does not do
 //

@@ -142,7 +142,7 @@ func (e *entry) run() error {
 	}
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: its children are born in the container's pid namespace
+		runtime.LockOSThread() // and never unlocked: its signals are blocked
 		done <- e.clone(first)
 	}()
 	if err := <-done; err != nil {
@@ -172,6 +172,13 @@ func (e *entry) terminal(spec *specs.Spec) error {
 
 // write writes the whole program of the process. Its descriptors from sock on:
 // the pair's end, the init's pidfd, then cwd, slave and program.
+//
+// It takes two processes. The first one is not in the container's pid namespace:
+// nobody in the container sees it throw away what is the runtime's and the
+// host's, and join. The second, its clone, is born there when nothing is left to
+// take: its memory is the program's, its root and its binary are the container's,
+// as are its descriptors but for the pair's end. A container that may trace
+// processes can have all of that and no more (CVE-2016-9962).
 func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
 	sock := 3 + e.opt.PreserveFDs
 	places := []*int{&e.theirs, &e.initFD, &e.cwd}
@@ -200,8 +207,6 @@ func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
 	}
 	p.add("close descriptors", unix.SYS_CLOSE_RANGE, uint64(sock+len(places)), 1<<32-1, 0)
 	p.discard()
-	// The program's file takes our place before the container can see more of
-	// us than a pid.
 	if exe >= 0 {
 		p.becomeFile(exe)
 	}
@@ -209,14 +214,16 @@ func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
 	if user {
 		p.recvGo(sock) // the hard limits are raised
 	}
-	p.add("join namespaces", unix.SYS_SETNS, uint64(sock+1), e.c.rec.Namespaces&^unix.CLONE_NEWPID)
+	p.add("join namespaces", unix.SYS_SETNS, uint64(sock+1), e.c.rec.Namespaces)
+	p.add("", unix.SYS_CLOSE, uint64(sock+1))
 	if user {
 		p.add("become root of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
 		p.add("become root of the user namespace", unix.SYS_SETRESUID, 0, 0, 0)
+		if exe >= 0 {
+			p.becomeFile(exe)
+		}
 	}
-	if exe >= 0 && user {
-		p.becomeFile(exe)
-	}
+	p.cloneAgain(sock, 0)
 	p.add("change directory to "+e.process.Cwd, unix.SYS_FCHDIR, uint64(sock+2))
 	p.add("", unix.SYS_SETSID).flags = anyError
 	if slave >= 0 {
@@ -239,15 +246,10 @@ func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
 	return first, nil
 }
 
-// clone starts the process in the container's pid namespace and cgroup.
+// clone starts the first process, in the container's cgroup.
 func (e *entry) clone(first uint64) error {
 	if err := blockSignals(); err != nil {
 		return err
-	}
-	if e.c.rec.Namespaces&unix.CLONE_NEWPID != 0 {
-		if err := unix.Setns(e.initFD, unix.CLONE_NEWPID); err != nil {
-			return fmt.Errorf("join pid namespace: %w", err)
-		}
 	}
 	pidfd := e.prog.words(0)
 	args := cloneArgs{flags: unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD), pidfd: pidfd}
@@ -271,7 +273,44 @@ func (e *entry) clone(first uint64) error {
 	e.pid, e.pidfd = pid, int(e.prog.load32(pidfd))
 	unix.Close(e.theirs)
 	e.theirs = -1
-	return nil
+	if e.c.rec.Namespaces&unix.CLONE_NEWUSER != 0 {
+		if err := raiseLimits(e.pid, e.process.Rlimits); err != nil {
+			return err
+		}
+		if err := unix.Send(e.sock, []byte{1}, unix.MSG_NOSIGNAL); err != nil {
+			return fmt.Errorf("start process: %w", err)
+		}
+	}
+	return e.second()
+}
+
+// second takes over the second process, whose pidfd the first sends. What the
+// second has to report can be faster.
+func (e *entry) second() error {
+	var failed error
+	for {
+		msg, fds, err := receive(e.sock)
+		if len(fds) == 1 {
+			reap(e.pid) //nolint:errcheck // it ends in any case
+			unix.Close(e.pidfd)
+			e.pid, e.pidfd = 0, fds[0]
+			pid, err := pidOf(e.pidfd)
+			if err != nil {
+				return errors.Join(failed, err)
+			}
+			e.pid = pid
+			return failed
+		}
+		closeAll(fds)
+		switch {
+		case err != nil:
+			failed = err
+		case msg == nil && failed != nil:
+			return failed
+		case msg == nil:
+			return errors.New("enter container: the process ended")
+		}
+	}
 }
 
 // besideInit opens the cgroup that the init is in now.
@@ -289,16 +328,8 @@ func (e *entry) besideInit() error {
 	return nil
 }
 
-// await tells the process what it waits for, and waits for its execve.
+// await waits for the process's execve.
 func (e *entry) await(spec *specs.Spec) error {
-	if e.c.rec.Namespaces&unix.CLONE_NEWUSER != 0 {
-		if err := raiseLimits(e.pid, e.process.Rlimits); err != nil {
-			return err
-		}
-		if err := unix.Send(e.sock, []byte{1}, unix.MSG_NOSIGNAL); err != nil {
-			return fmt.Errorf("start process: %w", err)
-		}
-	}
 	score := e.process.OOMScoreAdj
 	if score == nil && spec.Process != nil {
 		score = spec.Process.OOMScoreAdj

@@ -208,6 +208,19 @@ func (p *program) fdMessage(fd int) (msg, number uint64) {
 	return p.msghdr(p.words(p.words(0), 8), 1, ctl, unix.CmsgSpace(4)), ctl + 16
 }
 
+// cloneAgain adds the steps with which the process sends the pidfd of a clone of
+// itself, in new namespaces, to the socket and ends; the clone goes on. It is a
+// child of the same parent as the first.
+func (p *program) cloneAgain(sock int, namespaces uint64) {
+	msg, fd := p.fdMessage(0)
+	args := p.words(namespaces|unix.CLONE_PARENT|unix.CLONE_PIDFD, fd, 0, 0, 0, 0, 0, 0, 0, 0, 0) // cloneArgs; the signal is the first's
+	again := p.add("clone process", unix.SYS_CLONE3, args, 11*8)
+	again.flags = jumpZero
+	p.add("send descriptor", unix.SYS_SENDMSG, uint64(sock), msg, unix.MSG_NOSIGNAL)
+	p.add("", unix.SYS_EXIT_GROUP, 0)
+	again.next = p.here()
+}
+
 // recvFDs adds a step that receives n descriptors from the socket. They get
 // the lowest numbers that are free: the caller knows which those are. The
 // runtime's end gone ends the process.

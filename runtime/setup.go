@@ -572,13 +572,17 @@ func (l *launch) openProcess(cmd command) error {
 	return nil
 }
 
-// openProgram opens the file that will be executed, -1 if it cannot be read.
+// openProgram opens the file that will be executed, or an empty one in its
+// stead if it cannot be read: what matters is that it is not ours (becomeFile).
 func openProgram(r rootfs, p *specs.Process, cmd command) int {
 	path := cmd.paths[0]
 	if !strings.HasPrefix(path, "/") {
 		path = p.Cwd + "/" + path
 	}
 	fd, err := r.open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		fd, err = unix.MemfdCreate("unreadable", unix.MFD_CLOEXEC)
+	}
 	if err != nil {
 		return -1
 	}

@@ -115,7 +115,7 @@ func newLaunch(ctx context.Context, root, id, bundle string, opt *CreateOptions)
 		return nil, err
 	}
 	l := &launch{ctx: ctx, sock: -1, theirs: -1, listen: -1, cgroupFD: -1, pidfd: -1, cwd: -1, exe: -1, userNS: -1,
-		root: rootfs{fd: -1}, term: terminal{-1, -1, ""}}
+		root: rootfs{fd: -1, proc: -1}, term: terminal{-1, -1, ""}}
 	if opt != nil {
 		l.opt = *opt
 	}
@@ -499,7 +499,7 @@ func (l *launch) close() {
 		<-l.compiled
 	}
 	closeSources(l.mounts)
-	for _, fd := range []*int{&l.sock, &l.theirs, &l.listen, &l.cgroupFD, &l.pidfd, &l.root.fd, &l.term.slave, &l.cwd, &l.exe, &l.userNS} {
+	for _, fd := range []*int{&l.sock, &l.theirs, &l.listen, &l.cgroupFD, &l.pidfd, &l.root.fd, &l.root.proc, &l.term.slave, &l.cwd, &l.exe, &l.userNS} {
 		if *fd >= 0 {
 			unix.Close(*fd)
 			*fd = -1

@@ -205,10 +205,18 @@ func moveTo(tree, target int) error {
 
 // attach puts the mount at its place in the container. tree is the detached
 // mount; it is closed.
-func (m *mount) attach(r rootfs) error {
+func (m *mount) attach(r *rootfs) error {
 	tree := m.fd
 	m.fd = -1
-	defer unix.Close(tree)
+	keep := false
+	defer func() {
+		if !keep {
+			unix.Close(tree)
+		}
+	}()
+	if err := m.checkProc(tree); err != nil {
+		return err
+	}
 	if m.opt.bind {
 		if err := m.opt.apply(tree); err != nil {
 			return err
@@ -216,12 +224,19 @@ func (m *mount) attach(r rootfs) error {
 	} else if err := m.opt.applyRest(tree); err != nil {
 		return err
 	}
-	target, err := m.target(r)
+	target, err := m.target(*r)
 	if err != nil {
 		return fmt.Errorf("make mount point: %w", err)
 	}
 	defer unix.Close(target)
-	return moveTo(tree, target)
+	if err := moveTo(tree, target); err != nil {
+		return err
+	}
+	if path.Clean(m.spec.Destination) == "/proc" {
+		r.forgetProc()
+		r.proc, keep = tree, true
+	}
+	return nil
 }
 
 // applyRest applies what fsmount has not been told already.
@@ -231,12 +246,61 @@ func (o *mountOptions) applyRest(fd int) error {
 	return rest.apply(fd)
 }
 
-// target opens the mount point, making it where it is missing.
+// target opens the mount point, making it where it is missing. Symbolic links on
+// the way are followed inside of the root, but never into /proc, whose files say
+// who the container is (CVE-2025-52881), and not at all for proc and sysfs, whose
+// paths are masked by name afterwards (CVE-2019-19921).
 func (m *mount) target(r rootfs) (int, error) {
-	if m.file {
-		return r.touch(m.spec.Destination)
+	if m.kind == "proc" || m.kind == "sysfs" {
+		return r.ordinary(m.spec.Destination, m.file)
 	}
-	return r.mkdirAll(m.spec.Destination, 0o755)
+	flags := uint64(unix.O_PATH)
+	if !m.file {
+		flags |= unix.O_DIRECTORY
+	}
+	fd, err := r.resolve(m.spec.Destination, flags, 0, unix.RESOLVE_NO_SYMLINKS)
+	switch {
+	case err == nil:
+		return fd, nil
+	case m.file:
+		fd, err = r.touch(m.spec.Destination)
+	default:
+		fd, err = r.mkdirAll(m.spec.Destination, 0o755)
+	}
+	if err == nil && isProc(fd) {
+		unix.Close(fd)
+		return -1, errors.New("a symbolic link leads into /proc")
+	}
+	return fd, err
+}
+
+func isProc(fd int) bool {
+	var fs unix.Statfs_t
+	return unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.PROC_SUPER_MAGIC
+}
+
+// checkProc refuses a mount in /proc that makes it say something false of
+// processes and of the kernel's settings (CVE-2019-16884): on /proc itself
+// there can only be a proc, below it files of the system's statistics.
+func (m *mount) checkProc(tree int) error {
+	p := path.Clean(m.spec.Destination)
+	below, ok := strings.CutPrefix(p, "/proc/")
+	if p != "/proc" && !ok {
+		return nil
+	}
+	if p == "/proc" {
+		if m.kind == "proc" || isProc(tree) {
+			return nil
+		}
+		return errors.New("only a proc file system can be on /proc")
+	}
+	first, _, _ := strings.Cut(below, "/")
+	number := strings.Trim(first, "0123456789") == ""
+	if !m.file || number || first == "self" || first == "thread-self" ||
+		first == "sys" && below != "sys/kernel/ns_last_pid" && below != "sys/crypto/fips_enabled" {
+		return errors.New("it cannot be inside of /proc")
+	}
+	return nil
 }
 
 // isRoot says that the mount is the container's root itself.

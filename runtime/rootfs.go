@@ -14,28 +14,44 @@ import (
 // that no symlink and no rename in it leads out.
 type rootfs struct {
 	fd int
+	// proc is what has been mounted on /proc, not positive while there is nothing:
+	// paths below begin there, so that nobody who can move /proc itself gets
+	// another place masked in its stead (CVE-2023-27561).
+	proc int
 	// owner is the container's uid and gid 0 as the host sees them: what is
 	// made in the root belongs to them. Inodes of a file system that belongs to
 	// a user namespace cannot be made by anybody whom it does not map.
 	uid, gid int
 }
 
+// forgetProc lets go of what is on /proc.
+func (r *rootfs) forgetProc() {
+	if r.proc > 0 {
+		unix.Close(r.proc)
+	}
+	r.proc = -1
+}
+
 const maxLinks = 40
 
 // open opens a path of the container as inside of it, but never through a magic link.
 func (r rootfs) open(p string, flags uint64, mode uint64) (int, error) {
-	how := unix.OpenHow{
-		Flags:   flags | unix.O_CLOEXEC,
-		Mode:    mode,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	}
+	return r.resolve(p, flags, mode, unix.RESOLVE_NO_MAGICLINKS)
+}
+
+func (r rootfs) resolve(p string, flags, mode, resolve uint64) (int, error) {
+	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Mode: mode, Resolve: unix.RESOLVE_IN_ROOT | resolve}
 	// "/.." and "" are the root itself.
 	p = strings.TrimLeft(p, "/")
+	top := r.fd
+	if below, ok := strings.CutPrefix(p, "proc/"); ok && r.proc > 0 && !strings.Contains(below, "..") {
+		top, p = r.proc, strings.TrimLeft(below, "/")
+	}
 	if p == "" {
 		p = "."
 	}
 	for try := 0; ; try++ {
-		fd, err := unix.Openat2(r.fd, p, &how)
+		fd, err := unix.Openat2(top, p, &how)
 		// EAGAIN: something was renamed or mounted meanwhile and the kernel
 		// cannot be sure that a ".." stayed inside. A hostile tree can do that
 		// for ever.
@@ -48,6 +64,32 @@ func (r rootfs) open(p string, flags uint64, mode uint64) (int, error) {
 
 // path opens a path of the container with O_PATH.
 func (r rootfs) path(p string) (int, error) { return r.open(p, unix.O_PATH, 0) }
+
+// ordinary opens (O_PATH) a directory or file of the container, making it where
+// it is missing, with no symbolic link in its path.
+func (r rootfs) ordinary(p string, file bool) (int, error) {
+	flags := uint64(unix.O_PATH)
+	if !file {
+		flags |= unix.O_DIRECTORY
+	}
+	fd, err := r.resolve(p, flags, 0, unix.RESOLVE_NO_SYMLINKS)
+	if err == unix.ENOENT {
+		if file {
+			fd, err = r.touch(p)
+		} else {
+			fd, err = r.mkdirAll(p, 0o755)
+		}
+		if err != nil {
+			return -1, err
+		}
+		unix.Close(fd)
+		fd, err = r.resolve(p, flags, 0, unix.RESOLVE_NO_SYMLINKS)
+	}
+	if err == unix.ELOOP {
+		return -1, errors.New("it must not be, nor be below, a symbolic link")
+	}
+	return fd, err
+}
 
 // as runs f, which makes inodes, as the container's root.
 func (r rootfs) as(f func() error) error {

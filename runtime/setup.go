@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	"path"
 	"strconv"
 	"strings"
 
@@ -446,7 +447,7 @@ func (l *launch) mount(m *mount) error {
 	if m.isRoot() {
 		return l.replaceRoot(m)
 	}
-	if err := m.attach(l.root); err != nil {
+	if err := m.attach(&l.root); err != nil {
 		return fmt.Errorf("%s: %w", where, err)
 	}
 	return nil
@@ -471,12 +472,16 @@ func (l *launch) replaceRoot(m *mount) error {
 	}
 	unix.Close(l.root.fd)
 	l.root.fd = tree
+	l.root.forgetProc()
 	return nil
 }
 
 // mountLong mounts what fsconfig does not take: overlays of many layers.
 func (l *launch) mountLong(m *mount) error {
 	where := "mount " + m.spec.Destination
+	if path.Clean(m.spec.Destination) == "/proc" || strings.HasPrefix(path.Clean(m.spec.Destination), "/proc/") {
+		return fmt.Errorf("%s: it cannot be inside of /proc", where)
+	}
 	target, err := m.target(l.root)
 	if err != nil {
 		return fmt.Errorf("%s: make mount point: %w", where, err)
@@ -503,6 +508,7 @@ func (l *launch) mountLong(m *mount) error {
 	}
 	unix.Close(l.root.fd)
 	l.root.fd = top
+	l.root.forgetProc()
 	return setattr(top, true, attrs{}, unix.MS_PRIVATE)
 }
 
@@ -519,7 +525,8 @@ func (l *launch) terminal(p *specs.Process) error {
 		return fmt.Errorf("mount /dev/console: %w", err)
 	}
 	defer unix.Close(tree)
-	target, err := l.root.touch("/dev/console")
+	// No link: the terminal would hide something else (CVE-2025-52565).
+	target, err := l.root.ordinary("/dev/console", true)
 	if err != nil {
 		return fmt.Errorf("mount /dev/console: %w", err)
 	}

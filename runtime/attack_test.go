@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,9 @@ const attackEnv = "BERTH_RUNTIME_ATTACK"
 func attackers() map[string]func() error {
 	return map[string]func() error{
 		"watch": attackWatch,
+		"keys":  attackKeys,
+		"mknod": attackMknod,
+		"trace": attackTrace,
 	}
 }
 
@@ -116,13 +120,15 @@ func (s *subject) binaryUnharmed(t *testing.T) {
 }
 
 // attackWatch looks at every process that comes up in the container's pid
-// namespace as fast as it can, for what is not the container's: the runtime's
-// binary, the host's root directory, its descriptors. It needs CAP_SYS_PTRACE.
-// The file "stop" in /tmp ends it.
-func attackWatch() error {
+// namespace for what is not the container's: the runtime's binary, the host's
+// root directory, its descriptors. It needs CAP_SYS_PTRACE.
+func attackWatch() error { return watch(look) }
+
+// watch calls look, as fast as it can, with the pids of the processes that come
+// up, as long as it returns true, until there is a file "stop" in /tmp.
+func watch(look func(pid int, loot map[string]int) bool) error {
 	loot := make(map[string]int)
-	self := os.Getpid()
-	next, seen := self+1, 0
+	next, seen := os.Getpid()+1, 0
 	os.WriteFile("/tmp/ready", nil, 0o644) //nolint:errcheck // the test waits for it in vain, then
 	for n := 0; ; n++ {
 		if n%4096 == 0 {
@@ -136,19 +142,16 @@ func attackWatch() error {
 				}
 			}
 		}
-		found := false
 		for pid := next; pid < next+3; pid++ {
-			if look(pid, loot) {
-				found = true
-				next = pid
+			if !look(pid, loot) {
+				continue
 			}
-		}
-		if found {
 			seen++
 			// Stay with it until it has become something of the container's.
-			for i := 0; i < 20000 && look(next, loot); i++ {
+			for i := 0; i < 20000 && look(pid, loot); i++ {
 			}
-			next++
+			next = pid + 1
+			break
 		}
 	}
 	var out bytes.Buffer
@@ -156,6 +159,29 @@ func attackWatch() error {
 		fmt.Fprintf(&out, "%s (%d times)\n", name, loot[name])
 	}
 	return errors.Join(os.WriteFile("/tmp/loot", out.Bytes(), 0o644), os.WriteFile("/tmp/seen", []byte(strconv.Itoa(seen)), 0o644))
+}
+
+// attackTrace wants to stop a process before its program runs, which would give
+// its memory, its registers, and system calls that no filter has seen.
+func attackTrace() error {
+	goruntime.LockOSThread() // the tracer is a thread
+	return watch(func(pid int, loot map[string]int) bool {
+		_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(pid), 0, 0, 0, 0)
+		if errno != 0 {
+			return errno != unix.ESRCH
+		}
+		// Stopped, it can be asked how far it is: its filter comes last.
+		unix.PtraceInterrupt(pid) //nolint:errcheck // it may have ended
+		var ws unix.WaitStatus
+		unix.Wait4(pid, &ws, unix.WALL, nil) //nolint:errcheck // as above
+		status, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+		exe, _ := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
+		if !bytes.Contains(status, []byte("Seccomp:\t2")) && len(status) > 0 {
+			loot["traced without a filter: "+exe]++
+		}
+		unix.PtraceDetach(pid) //nolint:errcheck // as above
+		return false
+	})
 }
 
 // look notes what can be had of a process, and says whether there is one.

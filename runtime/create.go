@@ -360,6 +360,10 @@ func (l *launch) begin() uint64 {
 		p.add("close descriptors", unix.SYS_CLOSE_RANGE, uint64(free), 1<<32-1, 0)
 		p.discard()
 	}
+	if l.ns.joins(unix.CLONE_NEWPID) {
+		// Others can see the init: see entry.write.
+		p.add("", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0).flags = anyError
+	}
 	if l.ns.fresh&unix.CLONE_NEWUSER != 0 {
 		p.recvGo(sock) // the mappings are written
 		p.add("become root of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)

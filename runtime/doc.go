@@ -87,8 +87,10 @@
 // container's own program as what /proc/PID/exe means (PR_SET_MM_MAP), so a
 // container cannot reach the binary through a process of ours that waits or
 // enters, nor by executing /proc/self/exe (CVE-2019-5736). A process that enters
-// is seen in the container only after that, and after it has joined. What is
-// left: where the kernel lacks CONFIG_CHECKPOINT_RESTORE the binary stays; and a
+// is seen in the container only after that, and after it has joined
+// (entry.write). What is left: a process of the container with CAP_SYS_PTRACE, in
+// no user namespace of its own, can catch one that enters before it has dropped
+// its capabilities, if there is a seccomp filter and not noNewPrivileges; where the kernel lacks CONFIG_CHECKPOINT_RESTORE the binary stays; and a
 // container that is created in another's pid namespace (a pod's) shows that
 // namespace its init while that still has the host's root, which a process there
 // with CAP_SYS_PTRACE in the same user namespace can use.

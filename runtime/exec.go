@@ -175,10 +175,16 @@ func (e *entry) terminal(spec *specs.Spec) error {
 //
 // It takes two processes. The first one is not in the container's pid namespace:
 // nobody in the container sees it throw away what is the runtime's and the
-// host's, and join. The second, its clone, is born there when nothing is left to
-// take: its memory is the program's, its root and its binary are the container's,
-// as are its descriptors but for the pair's end. A container that may trace
-// processes can have all of that and no more (CVE-2016-9962).
+// host's, join, and drop its rights. The second, its clone, is born there when
+// nothing is left to take: its memory is the program's, its root, its binary and
+// its descriptors, but for the pair's end, are the container's. A container with
+// CAP_SYS_PTRACE can have all of that and no more (CVE-2016-9962); one without
+// cannot have it even where user and capabilities are equal, which would be a
+// process without the seccomp filter.
+//
+// A filter without no_new_privs needs CAP_SYS_ADMIN to be loaded, and it may
+// forbid the clone: in this case alone the rights go after it, and CAP_SYS_PTRACE
+// in the user namespace that the container is in reaches further than it should.
 func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
 	sock := 3 + e.opt.PreserveFDs
 	places := []*int{&e.theirs, &e.initFD, &e.cwd}
@@ -223,8 +229,25 @@ func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
 			p.becomeFile(exe)
 		}
 	}
-	p.cloneAgain(sock, 0)
+	// Not even a process of the same user and rights may have it before its
+	// program runs: its filter is loaded last.
+	p.add("", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0).flags = anyError
+	id := identity{process: e.process, command: cmd, userns: user, twice: true}
+	id.env = processEnv(e.process, e.root.home(e.process.User.UID))
+	if n := nofile.AtStart(); n.Max != 0 {
+		id.nofile = &unix.Rlimit{Cur: n.Cur, Max: n.Max}
+	}
+	if id.filter, id.flags, err = compileSeccomp(spec.Linux.Seccomp); err != nil {
+		return 0, err
+	}
+	// Its rights go before it is born, unless the filter needs them.
+	early := id.filter == nil || e.process.NoNewPrivileges
+	id.prepare(p)
 	p.add("change directory to "+e.process.Cwd, unix.SYS_FCHDIR, uint64(sock+2))
+	if early {
+		id.drop(p)
+	}
+	p.cloneAgain(sock, 0)
 	p.add("", unix.SYS_SETSID).flags = anyError
 	if slave >= 0 {
 		for fd := range uint64(3) {
@@ -233,15 +256,7 @@ func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
 		p.add("set controlling terminal", unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
 	}
 	p.add("close descriptors", unix.SYS_CLOSE_RANGE, uint64(sock+1), 1<<32-1, 0)
-	id := identity{process: e.process, command: cmd, userns: user}
-	id.env = processEnv(e.process, e.root.home(e.process.User.UID))
-	if id.filter, id.flags, err = compileSeccomp(spec.Linux.Seccomp); err != nil {
-		return 0, err
-	}
-	if n := nofile.AtStart(); n.Max != 0 {
-		id.nofile = &unix.Rlimit{Cur: n.Cur, Max: n.Max}
-	}
-	id.prepare(p)
+	id.dropped = early
 	id.finish(p)
 	return first, nil
 }

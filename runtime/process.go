@@ -155,6 +155,9 @@ type identity struct {
 	keyring string // name of the session keyring, "" = the caller's is kept
 	userns  bool
 	nofile  *unix.Rlimit // soft limit that Go raised at start
+	// twice says that a clone of the process that prepares does the rest, and
+	// dropped that its rights have been dropped before.
+	twice, dropped bool
 }
 
 // prepare adds what is done before a created container waits for its start.
@@ -164,7 +167,11 @@ func (id *identity) prepare(p *program) {
 		p.add("", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, p.str(id.keyring)).flags = anyError
 	}
 	nofile := false
-	for _, r := range id.process.Rlimits {
+	for i := range id.process.Rlimits {
+		r := &id.process.Rlimits[i]
+		if id.late(r) {
+			continue
+		}
 		lim := p.words(r.Soft, r.Hard)
 		p.add("set rlimit "+r.Type, unix.SYS_PRLIMIT64, 0, rlimits[r.Type], lim, 0)
 		nofile = nofile || r.Type == "RLIMIT_NOFILE"
@@ -174,14 +181,19 @@ func (id *identity) prepare(p *program) {
 	}
 }
 
-// finish adds the rest up to execve. The filter of a process that may gain
-// privileges needs CAP_SYS_ADMIN, so it comes before the capabilities go; with
-// no_new_privs it comes last, so that it need not allow what finish itself does.
-func (id *identity) finish(p *program) {
-	pr := id.process
-	if !pr.NoNewPrivileges {
-		id.seccomp(p)
+// late says that a limit is set when the second process is there, so that the
+// first does not count: the number of processes, as far as it takes no right.
+func (id *identity) late(r *specs.POSIXRlimit) bool {
+	if !id.twice || r.Type != "RLIMIT_NPROC" {
+		return false
 	}
+	var cur unix.Rlimit
+	return unix.Getrlimit(unix.RLIMIT_NPROC, &cur) == nil && r.Hard <= cur.Max
+}
+
+// drop adds the change to the process's user, groups and capabilities.
+func (id *identity) drop(p *program) {
+	pr := id.process
 	sets := capabilitiesOf(pr)
 	for c := uint64(0); c < 64; c++ {
 		if sets.bounding&(1<<c) == 0 && c <= sets.last {
@@ -207,6 +219,24 @@ func (id *identity) finish(p *program) {
 		if sets.ambient&(1<<c) != 0 {
 			p.add("", unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_RAISE, c).flags = anyError
 		}
+	}
+}
+
+// finish adds the rest up to execve. The filter of a process that may gain
+// privileges needs CAP_SYS_ADMIN, so it comes before the capabilities go; with
+// no_new_privs it comes last, so that it need not allow what finish itself does.
+func (id *identity) finish(p *program) {
+	pr, u := id.process, &id.process.User
+	for i := range pr.Rlimits {
+		if r := &pr.Rlimits[i]; id.late(r) {
+			p.add("set rlimit "+r.Type, unix.SYS_PRLIMIT64, 0, rlimits[r.Type], p.words(r.Soft, r.Hard), 0)
+		}
+	}
+	if !pr.NoNewPrivileges {
+		id.seccomp(p)
+	}
+	if !id.dropped {
+		id.drop(p)
 	}
 	umask := uint64(0o022)
 	if u.Umask != nil {

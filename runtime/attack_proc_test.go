@@ -160,7 +160,7 @@ func TestAttackMovedProc(t *testing.T) {
 	stop := exchange(t, b+"/rootfs/proc", b+"/rootfs/other")
 	defer stop()
 	ran := 0
-	for range 200 {
+	for range 50 {
 		r := s.run(t, "run", "--bundle", b, "moved")
 		if strings.Contains(r.out, "readable") {
 			t.Fatalf("got %s", r)

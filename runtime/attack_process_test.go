@@ -206,7 +206,7 @@ func TestAttackTracing(t *testing.T) {
 	})
 	s.must(t, "run", "-d", "--bundle", b, id)
 	eventually(t, "attacker is ready", func() bool { _, err := os.Stat(b + "/rootfs/tmp/ready"); return err == nil })
-	for i := range 200 {
+	for i := range 60 {
 		if r := s.run(t, "exec", id, "/bin/busybox", "true"); r.status != 0 {
 			t.Fatalf("exec #%d: %s", i, r)
 		}

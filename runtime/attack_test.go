@@ -249,7 +249,7 @@ func TestAttackEntering(t *testing.T) {
 			}
 			s.must(t, "run", "-d", "--bundle", b, id)
 			eventually(t, "attacker is ready", func() bool { _, err := os.Stat(b + "/rootfs/tmp/ready"); return err == nil })
-			for i := range 100 {
+			for i := range 40 {
 				if r := s.run(t, "exec", id, "/bin/busybox", "true"); r.status != 0 {
 					t.Fatalf("exec #%d: %s", i, r)
 				}

@@ -81,7 +81,9 @@
 // program are opened so by the runtime and handed over as descriptors
 // (CVE-2024-21626). Sources of binds are opened in the host's namespace before.
 // /dev/null is checked to be it before it masks anything, and /dev/pts/ptmx to
-// be one of a devpts. close_range comes first and again before the program.
+// be one of a devpts. Only a proc can be on /proc, over no symbolic link, and what
+// is masked in it is found from the mount itself, not by name (CVE-2019-16884,
+// CVE-2023-27561). close_range comes first and again before the program.
 //
 // Having unmapped the runtime's binary, the process replaces it by the
 // container's own program as what /proc/PID/exe means (PR_SET_MM_MAP), so a
@@ -90,10 +92,11 @@
 // is seen in the container only after that, and after it has joined
 // (entry.write). What is left: a process of the container with CAP_SYS_PTRACE, in
 // no user namespace of its own, can catch one that enters before it has dropped
-// its capabilities, if there is a seccomp filter and not noNewPrivileges; where the kernel lacks CONFIG_CHECKPOINT_RESTORE the binary stays; and a
+// its capabilities, if there is a seccomp filter and not noNewPrivileges; a
 // container that is created in another's pid namespace (a pod's) shows that
 // namespace its init while that still has the host's root, which a process there
-// with CAP_SYS_PTRACE in the same user namespace can use.
+// with CAP_SYS_PTRACE in the same user namespace can use; where the kernel lacks
+// CONFIG_CHECKPOINT_RESTORE the binary stays.
 //
 // The tests attack_*_test.go do what they should not be able to do.
 //

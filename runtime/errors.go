@@ -50,5 +50,12 @@ type execError struct {
 	err  error // ErrNotFound, ErrNotExecutable or the kernel's
 }
 
-func (e *execError) Error() string { return fmt.Sprintf("exec: %q: %v", e.name, e.err) }
+func (e *execError) Error() string {
+	name := e.name
+	if len(name) > 1024 {
+		name = name[:1024] + "..." // who made it up need not read it again
+	}
+	return fmt.Sprintf("exec: %q: %v", name, e.err)
+}
+
 func (e *execError) Unwrap() error { return e.err }

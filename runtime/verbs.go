@@ -213,8 +213,8 @@ func (c *Container) destroy(ctx context.Context) error {
 	return nil
 }
 
-// Forget removes a container's directory that create has left behind without
-// a record: its process was killed.
+// Forget removes a container's directory that has no record, since create was
+// killed, or one that cannot be read.
 func Forget(root, id string) error {
 	if err := checkID(id); err != nil {
 		return err

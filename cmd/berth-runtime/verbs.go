@@ -329,7 +329,8 @@ func remove(ctx context.Context, g *global, args []string) error {
 	}
 	c, err := runtime.Open(g.root, id)
 	if err != nil {
-		if force && errors.Is(err, runtime.ErrNotExist) {
+		// A record that cannot be read keeps nobody from getting rid of it.
+		if force && !errors.Is(err, runtime.ErrInvalidID) {
 			return runtime.Forget(g.root, id)
 		}
 		return err

@@ -91,12 +91,25 @@ type launch struct {
 	root       rootfs
 	term       terminal
 	cwd, exe   int
-	userNS     int // to join
+	later      []joined // namespaces that the init joins
 	madeCgroup bool
+	attached   bool          // the root has been mounted at its path
 	filter     filter        // the seccomp filter
 	compiled   chan struct{} // closed when filter is there
 	asked      chan func()   // work for a thread in the host's namespaces
 }
+
+// maxHanded is how many descriptors proceed may send, maxLater how many
+// namespaces the init joins at most.
+const (
+	maxHanded = 6
+	maxLater  = 3
+)
+
+// notCloned are the namespaces that clone3 does not make: the cgroup namespace
+// would begin at the parent's cgroup, since copy_namespaces runs before the
+// move to the leaf, and the time namespace's offsets could not be set any more.
+const notCloned = unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME
 
 // The init's descriptors: the standard three and the preserved ones, then
 // these. See doc.go.
@@ -114,7 +127,7 @@ func newLaunch(ctx context.Context, root, id, bundle string, opt *CreateOptions)
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
-	l := &launch{ctx: ctx, sock: -1, theirs: -1, listen: -1, cgroupFD: -1, pidfd: -1, cwd: -1, exe: -1, userNS: -1,
+	l := &launch{ctx: ctx, sock: -1, theirs: -1, listen: -1, cgroupFD: -1, pidfd: -1, cwd: -1, exe: -1,
 		root: rootfs{fd: -1, proc: -1}, term: terminal{-1, -1, ""}}
 	if opt != nil {
 		l.opt = *opt
@@ -147,6 +160,7 @@ func newLaunch(ctx context.Context, root, id, bundle string, opt *CreateOptions)
 	c := &Container{dir: filepath.Join(root, id), rec: record{
 		Version: specs.Version, ID: id, Bundle: bundle, Rootfs: rootPath, Cgroup: l.cg.dir,
 		Namespaces: l.ns.all(), Hooks: l.spec.Hooks != nil, Annotations: l.spec.Annotations,
+		Mounted: l.ns.fresh&unix.CLONE_NEWNS == 0, Chroot: l.ns.fresh&unix.CLONE_NEWNS == 0 || l.opt.NoPivot,
 	}}
 	err = unix.Mkdir(c.dir, 0o711)
 	if err == unix.ENOENT {
@@ -171,15 +185,6 @@ func newLaunch(ctx context.Context, root, id, bundle string, opt *CreateOptions)
 
 // supported refuses what is asked for and cannot be had, before anything is made.
 func (l *launch) supported() error {
-	if l.ns.fresh&unix.CLONE_NEWNS == 0 {
-		return &UnsupportedError{Feature: "container without a mount namespace of its own"}
-	}
-	if l.ns.joins(unix.CLONE_NEWNS) {
-		return &UnsupportedError{Feature: "joined mount namespace"}
-	}
-	if l.ns.all()&unix.CLONE_NEWTIME != 0 {
-		return &UnsupportedError{Feature: "time namespace"}
-	}
 	if err := supportedProcess(l.spec.Process); err != nil {
 		return err
 	}
@@ -187,7 +192,6 @@ func (l *launch) supported() error {
 	for feature, asked := range map[string]bool{
 		"linux.mountLabel":   lin.MountLabel != "",
 		"linux.personality":  lin.Personality != nil,
-		"linux.timeOffsets":  len(lin.TimeOffsets) > 0,
 		"linux.intelRdt":     lin.IntelRdt != nil,
 		"linux.netDevices":   len(lin.NetDevices) > 0,
 		"linux.memoryPolicy": lin.MemoryPolicy != nil,
@@ -196,8 +200,8 @@ func (l *launch) supported() error {
 			return &UnsupportedError{Feature: feature}
 		}
 	}
-	if l.opt.NoPivot {
-		return &UnsupportedError{Feature: "--no-pivot"}
+	if p := lin.RootfsPropagation; l.opt.NoPivot && (p == "private" || p == "rprivate") {
+		return fmt.Errorf("rootfsPropagation %s is not safe without pivot_root", p)
 	}
 	for fd := 3; fd < 3+l.opt.PreserveFDs; fd++ {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
@@ -287,20 +291,19 @@ func (l *launch) sockets() error {
 		return fmt.Errorf("make socket pair: %w", err)
 	}
 	l.sock = pair[0]
-	l.theirs, err = moveUp(pair[1], l.freeFD()+1)
+	l.theirs, err = moveUp(pair[1], l.freeFD()+maxLater)
 	if err != nil {
 		return err
 	}
-	for _, j := range l.ns.join {
-		if j.flag == unix.CLONE_NEWUSER {
-			fd, err := unix.Open(j.path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-			if err != nil {
-				return fmt.Errorf("open namespace %s: %w", j.path, err)
-			}
-			if l.userNS, err = moveUp(fd, l.freeFD()+1); err != nil {
-				return err
-			}
+	for _, j := range l.ns.later() {
+		fd, err := unix.Open(j.path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("open namespace %s: %w", j.path, err)
 		}
+		if j.fd, err = moveUp(fd, l.freeFD()+maxLater); err != nil {
+			return err
+		}
+		l.later = append(l.later, j)
 	}
 	if !l.wait {
 		return nil
@@ -309,7 +312,7 @@ func (l *launch) sockets() error {
 	if err != nil {
 		return fmt.Errorf("make start socket: %w", err)
 	}
-	if l.listen, err = moveUp(fd, l.freeFD()+1); err != nil {
+	if l.listen, err = moveUp(fd, l.freeFD()+maxLater); err != nil {
 		return err
 	}
 	return atSocket(l.c.dir, func(addr *unix.SockaddrUnix) error {
@@ -351,14 +354,17 @@ func (l *launch) begin() uint64 {
 	if l.wait {
 		p.add("place descriptor", unix.SYS_DUP3, uint64(l.listen), uint64(l.listenFD()), unix.O_CLOEXEC)
 	}
-	if l.userNS >= 0 {
-		p.add("place descriptor", unix.SYS_DUP3, uint64(l.userNS), uint64(free), unix.O_CLOEXEC)
-		p.add("close descriptors", unix.SYS_CLOSE_RANGE, uint64(free+1), 1<<32-1, 0)
-		p.discard()
-		l.joinUser()
-	} else {
-		p.add("close descriptors", unix.SYS_CLOSE_RANGE, uint64(free), 1<<32-1, 0)
-		p.discard()
+	for i, j := range l.later {
+		p.add("place descriptor", unix.SYS_DUP3, uint64(j.fd), uint64(free+i), unix.O_CLOEXEC)
+	}
+	p.add("close descriptors", unix.SYS_CLOSE_RANGE, uint64(free+len(l.later)), 1<<32-1, 0)
+	p.discard()
+	for i, j := range l.later {
+		p.add("join namespace "+j.path, unix.SYS_SETNS, uint64(free+i), j.flag)
+		p.add("", unix.SYS_CLOSE, uint64(free+i))
+	}
+	if l.ns.joins(unix.CLONE_NEWUSER) {
+		l.cloneAgain()
 	}
 	if l.ns.joins(unix.CLONE_NEWPID) {
 		// Others can see the init: see entry.write.
@@ -370,8 +376,6 @@ func (l *launch) begin() uint64 {
 		p.add("become root of the user namespace", unix.SYS_SETRESUID, 0, 0, 0)
 	}
 	if l.ns.fresh&unix.CLONE_NEWCGROUP != 0 {
-		// Not by clone3: its new cgroup namespace would begin at the parent's
-		// cgroup, not at the leaf (copy_namespaces runs before the move).
 		p.add("unshare cgroup namespace", unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP)
 	}
 	for i := range l.mounts {
@@ -379,21 +383,19 @@ func (l *launch) begin() uint64 {
 			l.mounts[i].makeByChild(p, sock, free)
 		}
 	}
-	p.recvFDs(sock, 3)
+	p.recvFDs(sock, maxHanded)
 	return first
 }
 
-// joinUser adds the steps of an init whose user namespace exists already. What
-// it makes has to belong to that namespace, so it joins first and makes its
+// cloneAgain adds the steps of an init whose user namespace exists already. What
+// it makes has to belong to that namespace, so it has joined first and makes its
 // other namespaces after; a pid namespace takes another clone. CLONE_PARENT
 // makes the second process ours too, and the first, having sent its pidfd, ends.
-func (l *launch) joinUser() {
-	p, sock, free := l.prog, l.sockFD(), l.freeFD()
-	p.add("join user namespace", unix.SYS_SETNS, uint64(free), unix.CLONE_NEWUSER)
-	p.add("", unix.SYS_CLOSE, uint64(free))
+func (l *launch) cloneAgain() {
+	p, sock := l.prog, l.sockFD()
 	p.add("become root of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
 	p.add("become root of the user namespace", unix.SYS_SETRESUID, 0, 0, 0)
-	p.cloneAgain(sock, l.ns.fresh&^unix.CLONE_NEWCGROUP)
+	p.cloneAgain(sock, l.ns.fresh&^notCloned)
 }
 
 // proceed writes the rest of the program and sends the descriptors for it.
@@ -401,7 +403,12 @@ func (l *launch) proceed(cmd command, env []string) error {
 	p, free := l.prog, l.freeFD()
 	fds := []int{l.cwd}
 	next := free
-	p.add("change directory to "+l.spec.Process.Cwd, unix.SYS_FCHDIR, uint64(next))
+	if l.c.rec.Chroot {
+		fds = append(fds, l.root.fd)
+		next++
+		p.changeRoot(next)
+	}
+	p.add("change directory to "+l.spec.Process.Cwd, unix.SYS_FCHDIR, uint64(free))
 	p.add("", unix.SYS_SETSID).flags = anyError
 	if l.term.slave >= 0 {
 		fds = append(fds, l.term.slave)
@@ -503,12 +510,16 @@ func (l *launch) close() {
 		<-l.compiled
 	}
 	closeSources(l.mounts)
-	for _, fd := range []*int{&l.sock, &l.theirs, &l.listen, &l.cgroupFD, &l.pidfd, &l.root.fd, &l.root.proc, &l.term.slave, &l.cwd, &l.exe, &l.userNS} {
+	for _, fd := range []*int{&l.sock, &l.theirs, &l.listen, &l.cgroupFD, &l.pidfd, &l.root.fd, &l.root.proc, &l.term.slave, &l.cwd, &l.exe} {
 		if *fd >= 0 {
 			unix.Close(*fd)
 			*fd = -1
 		}
 	}
+	for _, j := range l.later {
+		unix.Close(j.fd)
+	}
+	l.later = nil
 	if l.prog != nil {
 		l.prog.close()
 		l.prog = nil
@@ -525,6 +536,9 @@ func (l *launch) abandon() {
 		unix.Close(l.term.master)
 	}
 	l.close()
+	if l.c != nil && l.c.rec.Mounted && l.attached {
+		l.c.unmountRoot(l.spec) //nolint:errcheck // the launch's own error is the one to tell
+	}
 	if l.madeCgroup {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(l.ctx), 5*time.Second)
 		l.cg.remove(ctx) //nolint:errcheck // the launch's own error is the one to tell

@@ -188,7 +188,7 @@ func (e *entry) terminal(spec *specs.Spec) error {
 func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
 	sock := 3 + e.opt.PreserveFDs
 	places := []*int{&e.theirs, &e.initFD, &e.cwd}
-	slave, exe := -1, -1
+	slave, exe, root := -1, -1, -1
 	if e.term.slave >= 0 {
 		slave = sock + len(places)
 		places = append(places, &e.term.slave)
@@ -196,6 +196,10 @@ func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
 	if e.exe >= 0 {
 		exe = sock + len(places)
 		places = append(places, &e.exe)
+	}
+	if e.c.rec.Chroot {
+		root = sock + len(places)
+		places = append(places, &e.root.fd)
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -220,7 +224,9 @@ func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
 	if user {
 		p.recvGo(sock) // the hard limits are raised
 	}
-	p.add("join namespaces", unix.SYS_SETNS, uint64(sock+1), e.c.rec.Namespaces)
+	if ns := e.c.rec.Namespaces; ns != 0 {
+		p.add("join namespaces", unix.SYS_SETNS, uint64(sock+1), ns)
+	}
 	p.add("", unix.SYS_CLOSE, uint64(sock+1))
 	if user {
 		p.add("become root of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
@@ -243,6 +249,9 @@ func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
 	// Its rights go before it is born, unless the filter needs them.
 	early := id.filter == nil || e.process.NoNewPrivileges
 	id.prepare(p)
+	if root >= 0 {
+		p.changeRoot(root)
+	}
 	p.add("change directory to "+e.process.Cwd, unix.SYS_FCHDIR, uint64(sock+2))
 	if early {
 		id.drop(p)

@@ -323,6 +323,14 @@ func maskPaths(r rootfs, paths []string) error {
 	return nil
 }
 
+// makeShade makes an empty, read-only file system.
+func makeShade() (int, error) {
+	m := mount{kind: "tmpfs", spec: &specs.Mount{Source: "tmpfs"}}
+	m.opt.attr.set = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	m.opt.data = []string{"nr_blocks=1", "nr_inodes=1"}
+	return m.make()
+}
+
 func maskPath(r rootfs, p string, shade *int) error {
 	target, err := r.path(p)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
@@ -345,10 +353,7 @@ func maskPath(r rootfs, p string, shade *int) error {
 		return moveTo(null, target)
 	}
 	if *shade < 0 {
-		m := mount{kind: "tmpfs", spec: &specs.Mount{Source: "tmpfs"}}
-		m.opt.attr.set = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
-		m.opt.data = []string{"nr_blocks=1", "nr_inodes=1"}
-		fd, err := m.make()
+		fd, err := makeShade()
 		if err != nil {
 			return err
 		}

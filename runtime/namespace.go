@@ -29,6 +29,7 @@ type namespaces struct {
 type joined struct {
 	flag uint64
 	path string
+	fd   int // in launch.later
 }
 
 func namespacesOf(s *specs.Spec) namespaces {
@@ -37,7 +38,7 @@ func namespacesOf(s *specs.Spec) namespaces {
 		if ns.Path == "" {
 			n.fresh |= cloneFlags[ns.Type]
 		} else {
-			n.join = append(n.join, joined{cloneFlags[ns.Type], ns.Path})
+			n.join = append(n.join, joined{cloneFlags[ns.Type], ns.Path, -1})
 		}
 	}
 	return n
@@ -51,6 +52,21 @@ func (n namespaces) joins(flag uint64) bool {
 		}
 	}
 	return false
+}
+
+// later are the namespaces that exist and that the init joins by itself, in
+// that order: a time or user namespace takes no process of several threads, and
+// what is joined last is what would take away the right to join the others.
+func (n namespaces) later() []joined {
+	var list []joined
+	for _, flag := range []uint64{unix.CLONE_NEWTIME, unix.CLONE_NEWNS, unix.CLONE_NEWUSER} {
+		for _, j := range n.join {
+			if j.flag == flag {
+				list = append(list, j)
+			}
+		}
+	}
+	return list
 }
 
 // all is every kind that the container does not share with the runtime.

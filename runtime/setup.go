@@ -18,12 +18,15 @@ func (l *launch) setUp(first uint64) error {
 		return err
 	}
 	for _, j := range l.ns.join {
-		if j.flag == unix.CLONE_NEWUSER {
+		if j.flag&(unix.CLONE_NEWUSER|unix.CLONE_NEWTIME|unix.CLONE_NEWNS) != 0 {
 			continue // the init does
 		}
 		if err := j.enter(); err != nil {
 			return err
 		}
+	}
+	if err := l.newTime(); err != nil {
+		return err
 	}
 	if err := l.clone(first); err != nil {
 		return err
@@ -34,6 +37,9 @@ func (l *launch) setUp(first uint64) error {
 		return err
 	}
 	if err := l.score(); err != nil {
+		return err
+	}
+	if err := l.enterMounts(); err != nil {
 		return err
 	}
 	if err := openSources(l.mounts); err != nil {
@@ -70,7 +76,7 @@ func (l *launch) setUp(first uint64) error {
 	if err := l.openProcess(cmd); err != nil {
 		return err
 	}
-	if err := l.pivot(); err != nil {
+	if err := l.leave(); err != nil {
 		return err
 	}
 	if h := l.spec.Hooks; h != nil && !l.wait && len(h.StartContainer) > 0 {
@@ -106,8 +112,9 @@ func (l *launch) clone(first uint64) error {
 		exitSignal: uint64(unix.SIGCHLD),
 		pidfd:      pidfd,
 	}
-	if l.userNS < 0 {
-		args.flags |= l.ns.fresh &^ unix.CLONE_NEWCGROUP
+	again := l.ns.joins(unix.CLONE_NEWUSER)
+	if !again {
+		args.flags |= l.ns.fresh &^ notCloned
 	}
 	if l.cgroupFD >= 0 {
 		args.flags |= unix.CLONE_INTO_CGROUP
@@ -124,13 +131,13 @@ func (l *launch) clone(first uint64) error {
 		unix.Close(l.listen)
 		l.listen = -1
 	}
-	if l.userNS >= 0 {
+	if again {
 		return l.secondClone()
 	}
 	return nil
 }
 
-// secondClone takes over the process that the first one has made: see joinUser.
+// secondClone takes over the process that the first one has made: see cloneAgain.
 func (l *launch) secondClone() error {
 	_, fds, err := receive(l.sock)
 	if err != nil {
@@ -215,16 +222,7 @@ func (l *launch) writeMap(file string, maps []specs.LinuxIDMapping) error {
 
 // writeProc writes a file of the init's directory in the host's /proc.
 func (l *launch) writeProc(file, value string) error {
-	path := "/proc/" + strconv.Itoa(l.pid) + "/" + file
-	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open %s: %w", path, err)
-	}
-	defer unix.Close(fd)
-	if _, err := unix.Write(fd, []byte(value)); err != nil {
-		return fmt.Errorf("write %q to %s: %w", value, path, err)
-	}
-	return nil
+	return writeFile("/proc/"+strconv.Itoa(l.pid)+"/"+file, value)
 }
 
 // hostID is what an id of the container is outside of it; 0 where it is nothing.
@@ -323,40 +321,6 @@ func (l *launch) startHooks(hooks []specs.Hook) error {
 		}
 	}
 	return runHooks(l.ctx, "startContainer", hooks, l.c.stateAs(specs.StateCreated))
-}
-
-// enter takes the thread into the init's new namespaces, and attaches the root there.
-func (l *launch) enter() error {
-	// The init's own root: a runtime that lives in a chroot keeps it.
-	rootFD, err := unix.Open("/proc/"+strconv.Itoa(l.pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open root of init: %w", err)
-	}
-	defer unix.Close(rootFD)
-	// setns on a mount namespace refuses a thread that shares its root with others.
-	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return fmt.Errorf("unshare root directory: %w", err)
-	}
-	unix.Umask(0)
-	flags := l.ns.fresh & (unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
-	if err := unix.Setns(l.pidfd, int(flags)); err != nil {
-		return fmt.Errorf("join namespaces of init: %w", err)
-	}
-	if err := unix.Fchdir(rootFD); err != nil {
-		return fmt.Errorf("change directory: %w", err)
-	}
-	if err := unix.Chroot("."); err != nil {
-		return fmt.Errorf("change root: %w", err)
-	}
-	// Nothing that is unmounted here may be unmounted on the host.
-	if err := unix.MountSetattr(unix.AT_FDCWD, "/", unix.AT_RECURSIVE, &unix.MountAttr{Propagation: unix.MS_PRIVATE}); err != nil {
-		return fmt.Errorf("make mounts private: %w", err)
-	}
-	path := l.c.rec.Rootfs
-	if err := unix.MoveMount(l.root.fd, "", unix.AT_FDCWD, path, unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS); err != nil {
-		return fmt.Errorf("mount root %s: %w", path, err)
-	}
-	return nil
 }
 
 // names sets what the container's own namespaces are told once.
@@ -594,36 +558,4 @@ func openProgram(r rootfs, p *specs.Process, cmd command) int {
 		return -1
 	}
 	return fd
-}
-
-var rootPropagations = map[string]uint64{
-	"": 0, "private": 0, "rprivate": 0,
-	"shared": unix.MS_SHARED, "rshared": unix.MS_SHARED, "slave": unix.MS_SLAVE, "rslave": unix.MS_SLAVE,
-	"unbindable": unix.MS_UNBINDABLE, "runbindable": unix.MS_UNBINDABLE,
-}
-
-// pivot makes the root the root, of the init too, and lets go of the host's mounts.
-func (l *launch) pivot() error {
-	prop, ok := rootPropagations[l.spec.Linux.RootfsPropagation]
-	if !ok {
-		return fmt.Errorf("rootfsPropagation %q: unknown", l.spec.Linux.RootfsPropagation)
-	}
-	if err := unix.Fchdir(l.root.fd); err != nil {
-		return fmt.Errorf("change directory to root: %w", err)
-	}
-	// pivot_root moves everybody in the namespace whose root was the old one.
-	if err := unix.PivotRoot(".", "."); err != nil {
-		return fmt.Errorf("pivot root: %w", err)
-	}
-	// The old root is now on top of the new one, at the same place.
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("unmount old root: %w", err)
-	}
-	if err := unix.Chdir("/"); err != nil {
-		return fmt.Errorf("change directory to new root: %w", err)
-	}
-	if err := setattr(l.root.fd, false, attrs{}, prop); err != nil {
-		return fmt.Errorf("set rootfsPropagation: %w", err)
-	}
-	return nil
 }

@@ -71,6 +71,14 @@ func checkSpec(s *specs.Spec) error {
 			return fmt.Errorf("linux.devices[%d]: path must be absolute", i)
 		}
 	}
+	if p := s.Linux.RootfsPropagation; p != "" {
+		if _, _, ok := rootPropagation(p); !ok {
+			return fmt.Errorf("rootfsPropagation %q: unknown", p)
+		}
+	}
+	if err := checkTime(s); err != nil {
+		return err
+	}
 	return checkNamespaces(s)
 }
 

@@ -247,3 +247,46 @@ func subreaper(t *testing.T) {
 		}
 	})
 }
+
+// needs skips a case for a peer that is older than the first version that can
+// do it, given as "runc 1.2". A peer that is not named is expected to be able to.
+func (s *subject) needs(t *testing.T, what string, since ...string) {
+	t.Helper()
+	for _, v := range since {
+		name, want, _ := strings.Cut(v, " ")
+		if name != s.name {
+			continue
+		}
+		have := s.version(t)
+		if want == "" || older(have, want) {
+			t.Skipf("%s %s has not: %s", s.name, have, what)
+		}
+	}
+}
+
+// version asks a peer for its version.
+func (s *subject) version(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command(s.argv[0], "--version").Output()
+	f := strings.Fields(string(out))
+	if err != nil || len(f) < 3 {
+		t.Fatalf("%s --version: %v %q", s.argv[0], err, out)
+	}
+	return f[2]
+}
+
+// older compares dotted versions by their leading numbers.
+func older(have, want string) bool {
+	h, w := strings.Split(have, "."), strings.Split(want, ".")
+	for i := range w {
+		var a, b int
+		if i < len(h) {
+			fmt.Sscan(h[i], &a)
+		}
+		fmt.Sscan(w[i], &b)
+		if a != b {
+			return a < b
+		}
+	}
+	return false
+}

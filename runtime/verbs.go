@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -85,6 +86,11 @@ func (c *Container) startHooks(ctx context.Context, hooks []specs.Hook) error {
 		return err
 	}
 	defer unix.Close(pidfd)
+	root, err := unix.Open("/proc/"+strconv.Itoa(c.rec.Pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open root of init: %w", err)
+	}
+	defer unix.Close(root)
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: it stays in there
@@ -92,8 +98,16 @@ func (c *Container) startHooks(ctx context.Context, hooks []specs.Hook) error {
 			if err := unix.Unshare(unix.CLONE_FS); err != nil {
 				return fmt.Errorf("unshare root directory: %w", err)
 			}
-			if err := unix.Setns(pidfd, int(c.rec.Namespaces&^unix.CLONE_NEWUSER)); err != nil {
-				return fmt.Errorf("join namespaces: %w", err)
+			// A process of several threads can join neither a user nor a time namespace.
+			if ns := c.rec.Namespaces &^ (unix.CLONE_NEWUSER | unix.CLONE_NEWTIME); ns != 0 {
+				if err := unix.Setns(pidfd, int(ns)); err != nil {
+					return fmt.Errorf("join namespaces: %w", err)
+				}
+			}
+			if c.rec.Chroot {
+				if err := changeRoot(root); err != nil {
+					return err
+				}
 			}
 			return runHooks(ctx, "startContainer", hooks, c.stateAs(specs.StateCreated))
 		}()
@@ -196,6 +210,15 @@ func (c *Container) destroy(ctx context.Context) error {
 	hooks, hookErr := c.hooks()
 	if err := (cgroup{c.rec.Cgroup}).remove(ctx); err != nil {
 		return err
+	}
+	if c.rec.Mounted {
+		s, err := c.spec()
+		if err == nil {
+			err = c.unmountRoot(s)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if err := removeDir(c.dir); err != nil {
 		return fmt.Errorf("remove %s: %w", c.dir, err)

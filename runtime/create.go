@@ -396,6 +396,7 @@ func (l *launch) cloneAgain() {
 	p.add("become root of the user namespace", unix.SYS_SETRESGID, 0, 0, 0)
 	p.add("become root of the user namespace", unix.SYS_SETRESUID, 0, 0, 0)
 	p.cloneAgain(sock, l.ns.fresh&^notCloned)
+	p.recvGo(sock) // the pidfd was received: nothing of ours may come before it
 }
 
 // proceed writes the rest of the program and sends the descriptors for it.

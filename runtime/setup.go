@@ -153,8 +153,10 @@ func (l *launch) secondClone() error {
 	if l.pid, err = pidOf(l.pidfd); err != nil {
 		return err
 	}
-	l.root.uid, l.root.gid, err = rootOf(l.pid)
-	return err
+	if l.root.uid, l.root.gid, err = rootOf(l.pid); err != nil {
+		return err
+	}
+	return unix.Send(l.sock, []byte{1}, unix.MSG_NOSIGNAL)
 }
 
 // pidOf is the pid of the process that a pidfd is of.

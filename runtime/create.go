@@ -80,6 +80,7 @@ type launch struct {
 	cg     cgroup
 	ns     namespaces
 	mounts []mount
+	idmaps []idmapping
 	wait   bool // for Start
 
 	prog       *program
@@ -157,6 +158,10 @@ func newLaunch(ctx context.Context, root, id, bundle string, opt *CreateOptions)
 	if l.cg, err = cgroupFor(l.spec.Linux.CgroupsPath, id); err != nil {
 		return nil, err
 	}
+	bindCgroups(l.mounts, l.ns, l.cg.dir)
+	if label := l.spec.Linux.MountLabel; label != "" {
+		labelMounts(l.mounts, label)
+	}
 	c := &Container{dir: filepath.Join(root, id), rec: record{
 		Version: specs.Version, ID: id, Bundle: bundle, Rootfs: rootPath, Cgroup: l.cg.dir,
 		Namespaces: l.ns.all(), Hooks: l.spec.Hooks != nil, Annotations: l.spec.Annotations,
@@ -190,7 +195,6 @@ func (l *launch) supported() error {
 	}
 	lin := l.spec.Linux
 	for feature, asked := range map[string]bool{
-		"linux.mountLabel":   lin.MountLabel != "",
 		"linux.personality":  lin.Personality != nil,
 		"linux.intelRdt":     lin.IntelRdt != nil,
 		"linux.netDevices":   len(lin.NetDevices) > 0,
@@ -198,6 +202,11 @@ func (l *launch) supported() error {
 	} {
 		if asked {
 			return &UnsupportedError{Feature: feature}
+		}
+	}
+	if lin.MountLabel != "" {
+		if err := needSELinux("linux.mountLabel"); err != nil {
+			return err
 		}
 	}
 	if p := lin.RootfsPropagation; l.opt.NoPivot && (p == "private" || p == "rprivate") {
@@ -520,7 +529,10 @@ func (l *launch) close() {
 	for _, j := range l.later {
 		unix.Close(j.fd)
 	}
-	l.later = nil
+	for _, i := range l.idmaps {
+		unix.Close(i.fd)
+	}
+	l.later, l.idmaps = nil, nil
 	if l.prog != nil {
 		l.prog.close()
 		l.prog = nil

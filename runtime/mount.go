@@ -15,11 +15,12 @@ import (
 // mount is one entry of the configuration's mounts on its way into the
 // container: first a tree that is attached nowhere, then moved to its place.
 type mount struct {
-	spec *specs.Mount
-	opt  mountOptions
-	kind string // file system type, cgroup read as cgroup2
-	fd   int    // the detached tree, -1 while there is none
-	file bool   // the tree's root is no directory
+	spec  *specs.Mount
+	opt   mountOptions
+	kind  string // file system type, cgroup read as cgroup2
+	fd    int    // the detached tree, -1 while there is none
+	idmap int    // the user namespace that maps its ids
+	file  bool   // the tree's root is no directory
 	// child says that the container's init makes the file system, because
 	// what is made depends on who makes it: proc on the pid namespace, cgroup2
 	// on the cgroup namespace, any on the user namespace.
@@ -36,6 +37,8 @@ const maxOption = 255
 // planMounts reads the configuration's mounts, in order.
 func planMounts(s *specs.Spec, ns namespaces, bundle string) ([]mount, error) {
 	list := make([]mount, len(s.Mounts))
+	user := ns.all()&unix.CLONE_NEWUSER != 0
+	root, _, _ := rootPropagation(s.Linux.RootfsPropagation)
 	for i := range s.Mounts {
 		m := &list[i]
 		m.spec, m.fd = &s.Mounts[i], -1
@@ -44,8 +47,11 @@ func planMounts(s *specs.Spec, ns namespaces, bundle string) ([]mount, error) {
 		if m.kind == "cgroup" {
 			m.kind = "cgroup2"
 		}
-		if m.opt.idmap || len(m.spec.UIDMappings) > 0 || len(m.spec.GIDMappings) > 0 {
-			return nil, &UnsupportedError{Feature: "idmapped mount " + m.spec.Destination}
+		if err := m.checkIDMap(user); err != nil {
+			return nil, fmt.Errorf("mount %s: %w", m.spec.Destination, err)
+		}
+		if m.opt.remount {
+			continue
 		}
 		if m.opt.tmpcopyup && !m.plainTmpfs() {
 			return nil, fmt.Errorf("mount %s: tmpcopyup is for a tmpfs", m.spec.Destination)
@@ -57,12 +63,12 @@ func planMounts(s *specs.Spec, ns namespaces, bundle string) ([]mount, error) {
 			if !filepath.IsAbs(m.spec.Source) {
 				m.spec.Source = filepath.Join(bundle, m.spec.Source)
 			}
+			m.opt.inherit(root)
 			continue
 		}
 		if m.kind == "" || m.kind == "none" {
 			return nil, fmt.Errorf("mount %s: neither a type nor a bind mount", m.spec.Destination)
 		}
-		user := ns.all()&unix.CLONE_NEWUSER != 0
 		switch m.kind {
 		case "proc":
 			m.child = true
@@ -75,13 +81,30 @@ func planMounts(s *specs.Spec, ns namespaces, bundle string) ([]mount, error) {
 	return list, nil
 }
 
+// bindCgroups has the container's own cgroup bound where cgroup2 cannot be
+// mounted: a user namespace without a cgroup namespace may not.
+func bindCgroups(list []mount, ns namespaces, leaf string) {
+	if ns.all()&(unix.CLONE_NEWUSER|unix.CLONE_NEWCGROUP) != unix.CLONE_NEWUSER || leaf == "" {
+		return
+	}
+	for i := range list {
+		if m := &list[i]; m.kind == "cgroup2" && !m.opt.bind && !m.opt.remount {
+			bound := *m.spec
+			bound.Source = leaf
+			m.spec, m.child = &bound, false
+			m.opt.bind = true
+			m.opt.inherit(0)
+		}
+	}
+}
+
 // openSources clones the trees of the bind mounts, in the host's mount
 // namespace: their paths are the caller's, and what is cloned there is still a
 // peer of the host's mount (rshared) and not locked by a user namespace.
 func openSources(list []mount) error {
 	for i := range list {
 		m := &list[i]
-		if !m.opt.bind {
+		if !m.opt.bind || m.opt.remount {
 			continue
 		}
 		flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
@@ -158,15 +181,8 @@ func (m *mount) make() (int, error) {
 		return -1, fmt.Errorf("fsopen: %w", err)
 	}
 	defer unix.Close(fs)
-	for _, kv := range m.superConfig() {
-		if kv[1] != "" || kv[0] == "source" {
-			err = unix.FsconfigSetString(fs, kv[0], kv[1])
-		} else {
-			err = unix.FsconfigSetFlag(fs, kv[0])
-		}
-		if err != nil {
-			return -1, fmt.Errorf("option %s: %w", kv[0], err)
-		}
+	if err := m.configure(fs); err != nil {
+		return -1, err
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
 		return -1, err
@@ -235,6 +251,52 @@ func (m *mount) attach(r *rootfs) error {
 	if path.Clean(m.spec.Destination) == "/proc" {
 		r.forgetProc()
 		r.proc, keep = tree, true
+	}
+	return nil
+}
+
+// remount changes what is mounted at the place already: the mount's attributes,
+// and where there are options for the file system, that.
+func (m *mount) remount(r rootfs) error {
+	fd, err := r.path(m.spec.Destination)
+	if err != nil {
+		return fmt.Errorf("remount: %w", err)
+	}
+	defer unix.Close(fd)
+	if err := m.opt.apply(fd); err != nil {
+		return fmt.Errorf("remount: %w", err)
+	}
+	if m.opt.bind || len(m.opt.data)+len(m.opt.sb) == 0 {
+		return nil
+	}
+	fs, err := unix.Fspick(fd, "", unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)
+	if err != nil {
+		return fmt.Errorf("remount: %w", err)
+	}
+	defer unix.Close(fs)
+	of := specs.Mount{} // the source of what is mounted stays
+	change := mount{spec: &of, opt: m.opt, kind: m.kind}
+	change.opt.attr = attrs{}
+	if err := change.configure(fs); err != nil {
+		return fmt.Errorf("remount: %w", err)
+	}
+	if err := unix.FsconfigReconfigure(fs); err != nil {
+		return fmt.Errorf("remount: %w", err)
+	}
+	return nil
+}
+
+// configure tells a file system that is being made or changed its options.
+func (m *mount) configure(fs int) (err error) {
+	for _, kv := range m.superConfig() {
+		if kv[1] != "" || kv[0] == "source" {
+			err = unix.FsconfigSetString(fs, kv[0], kv[1])
+		} else {
+			err = unix.FsconfigSetFlag(fs, kv[0])
+		}
+		if err != nil {
+			return fmt.Errorf("option %s: %w", kv[0], err)
+		}
 	}
 	return nil
 }

@@ -21,7 +21,8 @@ type mountOptions struct {
 	propagationRec  bool
 	data            []string // for the file system
 	tmpcopyup       bool
-	idmap           bool
+	idmap, idmapRec bool
+	remount         bool
 }
 
 // attrOptions are the options that are attributes of a mount; with an r before
@@ -59,6 +60,12 @@ var propagations = map[string]uint64{
 var superOptions = map[string]bool{
 	"sync": true, "async": true, "dirsync": true, "mand": true, "nomand": true,
 	"lazytime": true, "nolazytime": true,
+}
+
+// mountFlags are flags of mount(2) that fsconfig has no word for: those file
+// systems that know them have them on by themselves.
+var mountFlags = map[string]bool{
+	"silent": true, "loud": true, "acl": true, "noacl": true, "iversion": true, "noiversion": true,
 }
 
 // add puts b on top of a.
@@ -100,8 +107,10 @@ func parseMountOptions(m *specs.Mount) mountOptions {
 		case opt == "tmpcopyup":
 			o.tmpcopyup = true
 		case opt == "idmap" || opt == "ridmap":
-			o.idmap = true
-		case opt == "defaults" || opt == "remount" || opt == "":
+			o.idmap, o.idmapRec = true, opt == "ridmap"
+		case opt == "remount":
+			o.remount = true
+		case opt == "defaults" || opt == "" || mountFlags[opt]:
 		case superOptions[opt]:
 			o.sb = append(o.sb, opt)
 		default:
@@ -125,14 +134,37 @@ func setattr(fd int, recursive bool, a attrs, propagation uint64) error {
 
 // apply gives the mount that fd is open on what its options say.
 func (o *mountOptions) apply(fd int) error {
-	if err := setattr(fd, false, o.attr, 0); err != nil {
+	attr, prop, rec := o.attr, o.propagation, o.propagationRec
+	if o.recursive && !rec && prop != 0 && prop != unix.MS_SHARED {
+		// The host's mounts below are no peers of the container's either.
+		if err := setattr(fd, true, attrs{}, unix.MS_SLAVE); err != nil {
+			return fmt.Errorf("set propagation: %w", err)
+		}
+	}
+	if !rec {
+		if err := setattr(fd, false, attr, prop); err != nil {
+			return fmt.Errorf("set attributes: %w", err)
+		}
+		attr, prop = attrs{}, 0
+	}
+	if err := setattr(fd, false, attr, 0); err != nil {
 		return fmt.Errorf("set attributes: %w", err)
 	}
-	if err := setattr(fd, true, o.rattr, 0); err != nil {
+	if err := setattr(fd, true, o.rattr, prop); err != nil {
 		return fmt.Errorf("set attributes recursively: %w", err)
 	}
-	if err := setattr(fd, o.propagationRec, attrs{}, o.propagation); err != nil {
-		return fmt.Errorf("set propagation: %w", err)
-	}
 	return nil
+}
+
+// inherit gives a bind mount of which nothing is said the propagation that
+// goes with the root's: by default, no mount of the container is the host's and
+// none of the host's is the container's.
+func (o *mountOptions) inherit(root uint64) {
+	if !o.bind || o.propagation != 0 || root == unix.MS_SHARED {
+		return
+	}
+	o.propagation, o.propagationRec = unix.MS_PRIVATE, o.recursive
+	if root == unix.MS_SLAVE {
+		o.propagation = unix.MS_SLAVE
+	}
 }

@@ -39,6 +39,9 @@ func (l *launch) setUp(first uint64) error {
 	if err := l.score(); err != nil {
 		return err
 	}
+	if err := l.openIDMaps(); err != nil {
+		return err
+	}
 	if err := l.enterMounts(); err != nil {
 		return err
 	}
@@ -215,11 +218,7 @@ func (l *launch) writeMap(file string, maps []specs.LinuxIDMapping) error {
 	if len(maps) == 0 {
 		return fmt.Errorf("user namespace: %s: no mapping given", file)
 	}
-	var b strings.Builder
-	for _, m := range maps {
-		fmt.Fprintf(&b, "%d %d %d\n", m.ContainerID, m.HostID, m.Size)
-	}
-	return l.writeProc(file, b.String())
+	return l.writeProc(file, mapText(maps))
 }
 
 // writeProc writes a file of the init's directory in the host's /proc.
@@ -383,6 +382,12 @@ func (l *launch) fill() error {
 // mount makes and attaches one of the configuration's mounts.
 func (l *launch) mount(m *mount) error {
 	where := "mount " + m.spec.Destination
+	if m.opt.remount {
+		if err := m.remount(l.root); err != nil {
+			return fmt.Errorf("%s: %w", where, err)
+		}
+		return nil
+	}
 	if m.long() {
 		return l.mountLong(m)
 	}
@@ -409,6 +414,14 @@ func (l *launch) mount(m *mount) error {
 		if err := m.likeBelow(l.root); err != nil {
 			return fmt.Errorf("%s: %w", where, err)
 		}
+	}
+	if m.kind == "mqueue" {
+		if err := l.labelFile(fdPath(m.fd)); err != nil {
+			return fmt.Errorf("%s: %w", where, err)
+		}
+	}
+	if err := m.applyIDMap(); err != nil {
+		return fmt.Errorf("%s: %w", where, err)
 	}
 	if m.isRoot() {
 		return l.replaceRoot(m)
@@ -448,6 +461,9 @@ func (l *launch) mountLong(m *mount) error {
 	if path.Clean(m.spec.Destination) == "/proc" || strings.HasPrefix(path.Clean(m.spec.Destination), "/proc/") {
 		return fmt.Errorf("%s: it cannot be inside of /proc", where)
 	}
+	if m.opt.idmap {
+		return &UnsupportedError{Feature: where + " with mapped ids and options that long"}
+	}
 	target, err := m.target(l.root)
 	if err != nil {
 		return fmt.Errorf("%s: make mount point: %w", where, err)
@@ -486,6 +502,9 @@ func (l *launch) terminal(p *specs.Process) error {
 		return err
 	}
 	l.term = t
+	if err := l.labelFile(fdPath(t.slave)); err != nil {
+		return fmt.Errorf("open terminal: %w", err)
+	}
 	tree, err := unix.OpenTree(t.slave, "", unix.AT_EMPTY_PATH|unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("mount /dev/console: %w", err)

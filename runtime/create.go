@@ -92,6 +92,7 @@ type launch struct {
 	root       rootfs
 	term       terminal
 	cwd, exe   int
+	attrs      []attr
 	later      []joined // namespaces that the init joins
 	madeCgroup bool
 	attached   bool          // the root has been mounted at its path
@@ -103,7 +104,7 @@ type launch struct {
 // maxHanded is how many descriptors proceed may send, maxLater how many
 // namespaces the init joins at most.
 const (
-	maxHanded = 6
+	maxHanded = 7
 	maxLater  = 3
 )
 
@@ -190,15 +191,13 @@ func newLaunch(ctx context.Context, root, id, bundle string, opt *CreateOptions)
 
 // supported refuses what is asked for and cannot be had, before anything is made.
 func (l *launch) supported() error {
-	if err := supportedProcess(l.spec.Process); err != nil {
+	if err := checkLabels(l.spec.Process); err != nil {
 		return err
 	}
 	lin := l.spec.Linux
 	for feature, asked := range map[string]bool{
-		"linux.personality":  lin.Personality != nil,
-		"linux.intelRdt":     lin.IntelRdt != nil,
-		"linux.netDevices":   len(lin.NetDevices) > 0,
-		"linux.memoryPolicy": lin.MemoryPolicy != nil,
+		"linux.intelRdt":   lin.IntelRdt != nil,
+		"linux.netDevices": len(lin.NetDevices) > 0,
 	} {
 		if asked {
 			return &UnsupportedError{Feature: feature}
@@ -215,22 +214,6 @@ func (l *launch) supported() error {
 	for fd := 3; fd < 3+l.opt.PreserveFDs; fd++ {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
 			return fmt.Errorf("preserve descriptor %d: %w", fd, err)
-		}
-	}
-	return nil
-}
-
-// supportedProcess refuses what a process cannot be given yet.
-func supportedProcess(p *specs.Process) error {
-	for feature, asked := range map[string]bool{
-		"process.apparmorProfile": p.ApparmorProfile != "",
-		"process.selinuxLabel":    p.SelinuxLabel != "",
-		"process.scheduler":       p.Scheduler != nil,
-		"process.ioPriority":      p.IOPriority != nil,
-		"process.execCPUAffinity": p.ExecCPUAffinity != nil,
-	} {
-		if asked {
-			return &UnsupportedError{Feature: feature}
 		}
 	}
 	return nil
@@ -433,8 +416,12 @@ func (l *launch) proceed(cmd command, env []string) error {
 		next++
 		p.becomeFile(next)
 	}
+	for _, a := range l.attrs {
+		fds = append(fds, a.fd)
+	}
+	p.attrs(l.attrs, next+1)
 	p.add("close descriptors", unix.SYS_CLOSE_RANGE, uint64(free), 1<<32-1, 0)
-	id := identity{process: l.spec.Process, command: cmd, env: env, userns: l.ns.all()&unix.CLONE_NEWUSER != 0}
+	id := identity{process: l.spec.Process, linux: l.spec.Linux, command: cmd, env: env, userns: l.ns.all()&unix.CLONE_NEWUSER != 0}
 	if !l.opt.NoNewKeyring {
 		id.keyring = "_ses." + l.c.rec.ID
 	}
@@ -446,7 +433,9 @@ func (l *launch) proceed(cmd command, env []string) error {
 	if n := nofile.AtStart(); n.Max != 0 {
 		id.nofile = &unix.Rlimit{Cur: n.Cur, Max: n.Max}
 	}
-	id.prepare(p)
+	if err := id.prepare(p); err != nil {
+		return err
+	}
 	if l.wait {
 		l.awaitStart()
 	}
@@ -532,7 +521,8 @@ func (l *launch) close() {
 	for _, i := range l.idmaps {
 		unix.Close(i.fd)
 	}
-	l.later, l.idmaps = nil, nil
+	closeAttrs(l.attrs)
+	l.later, l.idmaps, l.attrs = nil, nil, nil
 	if l.prog != nil {
 		l.prog.close()
 		l.prog = nil
@@ -621,6 +611,9 @@ func initError(text string, errno unix.Errno) error {
 			return &execError{name, ErrNotExecutable}
 		}
 		return &execError{name, errno}
+	}
+	if errno == unix.ENOSYS {
+		return &UnsupportedError{Feature: text}
 	}
 	return fmt.Errorf("%s: %w", text, errno)
 }

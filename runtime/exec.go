@@ -47,9 +47,6 @@ func (c *Container) Exec(ctx context.Context, process *specs.Process, opt *ExecO
 	if process.Terminal && e.opt.Detach && e.opt.ConsoleSocket == "" {
 		return nil, errNoConsole()
 	}
-	if err := supportedProcess(process); err != nil {
-		return nil, err
-	}
 	defer e.close()
 	if err := e.run(); err != nil {
 		if e.pid > 0 {
@@ -80,6 +77,50 @@ type entry struct {
 	initFD, cgroupFD, cwd, exe int
 	sock, theirs               int
 	pid, pidfd                 int
+	attrs                      []attr
+}
+
+// scheduled says that the process waits for what can be done for it only once it is
+// there.
+func (e *entry) scheduled() bool {
+	return e.process.Scheduler != nil || e.process.IOPriority != nil
+}
+
+// sendAttrs hands over what the process writes to its attributes.
+func (e *entry) sendAttrs() error {
+	if err := openAttrs(e.pid, e.attrs); err != nil {
+		return err
+	}
+	fds := make([]int, 0, len(e.attrs))
+	for _, a := range e.attrs {
+		fds = append(fds, a.fd)
+	}
+	if err := unix.Sendmsg(e.sock, make([]byte, 8), unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL); err != nil {
+		return fmt.Errorf("start process: %w", err)
+	}
+	return nil
+}
+
+// likeInit gives a process the container's own labels and priorities where it
+// says nothing of them.
+func likeInit(process, base *specs.Process) *specs.Process {
+	p := *process
+	if p.ApparmorProfile == "" {
+		p.ApparmorProfile = base.ApparmorProfile
+	}
+	if p.SelinuxLabel == "" {
+		p.SelinuxLabel = base.SelinuxLabel
+	}
+	if p.Scheduler == nil {
+		p.Scheduler = base.Scheduler
+	}
+	if p.IOPriority == nil {
+		p.IOPriority = base.IOPriority
+	}
+	if p.ExecCPUAffinity == nil {
+		p.ExecCPUAffinity = base.ExecCPUAffinity
+	}
+	return &p
 }
 
 func (e *entry) close() {
@@ -89,6 +130,7 @@ func (e *entry) close() {
 			*fd = -1
 		}
 	}
+	closeAttrs(e.attrs)
 	if e.prog != nil {
 		e.prog.close()
 		e.prog = nil
@@ -107,6 +149,11 @@ func (e *entry) run() error {
 	}
 	spec, err := e.c.spec()
 	if err != nil {
+		return err
+	}
+	e.process = likeInit(e.process, spec.Process)
+	e.attrs = attrsOf(e.process)
+	if err := checkLabels(e.process); err != nil {
 		return err
 	}
 	// The pidfd, held since before, makes sure that this is still the init.
@@ -238,7 +285,7 @@ func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
 	// Not even a process of the same user and rights may have it before its
 	// program runs: its filter is loaded last.
 	p.add("", unix.SYS_PRCTL, unix.PR_SET_DUMPABLE, 0).flags = anyError
-	id := identity{process: e.process, command: cmd, userns: user, twice: true}
+	id := identity{process: e.process, linux: spec.Linux, command: cmd, userns: user, twice: true}
 	id.env = processEnv(e.process, e.root.home(e.process.User.UID))
 	if n := nofile.AtStart(); n.Max != 0 {
 		id.nofile = &unix.Rlimit{Cur: n.Cur, Max: n.Max}
@@ -248,7 +295,9 @@ func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
 	}
 	// Its rights go before it is born, unless the filter needs them.
 	early := id.filter == nil || e.process.NoNewPrivileges
-	id.prepare(p)
+	if err := id.prepare(p); err != nil {
+		return 0, err
+	}
 	if root >= 0 {
 		p.changeRoot(root)
 	}
@@ -265,6 +314,19 @@ func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
 		p.add("set controlling terminal", unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
 	}
 	p.add("close descriptors", unix.SYS_CLOSE_RANGE, uint64(sock+1), 1<<32-1, 0)
+	if e.scheduled() {
+		p.recvGo(sock) // the priorities are set
+	}
+	if len(e.attrs) > 0 {
+		p.recvFDs(sock, len(e.attrs))
+		p.attrs(e.attrs, sock+1)
+		p.add("close descriptors", unix.SYS_CLOSE_RANGE, uint64(sock+1), 1<<32-1, 0)
+	}
+	if a := e.process.ExecCPUAffinity; a != nil {
+		if err := p.affinity(a.Final); err != nil {
+			return 0, err
+		}
+	}
 	id.dropped = early
 	id.finish(p)
 	return first, nil
@@ -274,6 +336,11 @@ func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
 func (e *entry) clone(first uint64) error {
 	if err := blockSignals(); err != nil {
 		return err
+	}
+	if a := e.process.ExecCPUAffinity; a != nil {
+		if err := setAffinity(a.Initial); err != nil {
+			return err
+		}
 	}
 	pidfd := e.prog.words(0)
 	args := cloneArgs{flags: unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD), pidfd: pidfd}
@@ -354,6 +421,19 @@ func (e *entry) besideInit() error {
 
 // await waits for the process's execve.
 func (e *entry) await(spec *specs.Spec) error {
+	if e.scheduled() {
+		if err := schedule(e.pid, e.process); err != nil {
+			return err
+		}
+		if err := unix.Send(e.sock, []byte{1}, unix.MSG_NOSIGNAL); err != nil {
+			return fmt.Errorf("start process: %w", err)
+		}
+	}
+	if len(e.attrs) > 0 {
+		if err := e.sendAttrs(); err != nil {
+			return err
+		}
+	}
 	score := e.process.OOMScoreAdj
 	if score == nil && spec.Process != nil {
 		score = spec.Process.OOMScoreAdj

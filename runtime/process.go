@@ -148,6 +148,7 @@ func (r rootfs) home(uid uint32) string {
 // that matters: see finish.
 type identity struct {
 	process *specs.Process
+	linux   *specs.Linux
 	command command
 	env     []string
 	filter  []unix.SockFilter
@@ -161,7 +162,7 @@ type identity struct {
 }
 
 // prepare adds what is done before a created container waits for its start.
-func (id *identity) prepare(p *program) {
+func (id *identity) prepare(p *program) error {
 	if id.keyring != "" {
 		// A keyring of its own, so that the caller's keys are not the container's.
 		p.add("", unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, p.str(id.keyring)).flags = anyError
@@ -179,6 +180,10 @@ func (id *identity) prepare(p *program) {
 	if !nofile && id.nofile != nil {
 		p.add("", unix.SYS_PRLIMIT64, 0, unix.RLIMIT_NOFILE, p.words(id.nofile.Cur, id.nofile.Max), 0).flags = anyError
 	}
+	if err := p.personality(id.linux.Personality); err != nil {
+		return err
+	}
+	return p.memoryPolicy(id.linux.MemoryPolicy)
 }
 
 // late says that a limit is set when the second process is there, so that the

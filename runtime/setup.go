@@ -13,7 +13,7 @@ import (
 // setUp makes the init and, from outside of its pid namespace but inside of
 // its others, everything around it.
 // Preconditions: the thread is locked and never unlocked.
-func (l *launch) setUp(first uint64) error {
+func (l *launch) setUp(first uint64) (err error) {
 	if err := blockSignals(); err != nil {
 		return err
 	}
@@ -42,17 +42,19 @@ func (l *launch) setUp(first uint64) error {
 	if err := l.openIDMaps(); err != nil {
 		return err
 	}
+	l.attrs = attrsOf(l.spec.Process)
+	if err := openAttrs(l.pid, l.attrs); err != nil {
+		return err
+	}
 	if err := l.enterMounts(); err != nil {
 		return err
 	}
 	if err := openSources(l.mounts); err != nil {
 		return err
 	}
-	tree, err := l.openRoot()
-	if err != nil {
+	if l.root.fd, err = l.openRoot(); err != nil {
 		return err
 	}
-	l.root.fd = tree
 	if err := l.hostHooks(); err != nil {
 		return err
 	}
@@ -236,7 +238,7 @@ func hostID(maps []specs.LinuxIDMapping, id uint32) int {
 	return 0
 }
 
-// score sets the OOM score and, for a user namespace, the hard limits that
+// score sets the OOM score, the priorities and, for a user namespace, the hard limits that
 // its root may not raise.
 func (l *launch) score() error {
 	p := l.spec.Process
@@ -244,6 +246,9 @@ func (l *launch) score() error {
 		if err := l.writeProc("oom_score_adj", strconv.Itoa(*p.OOMScoreAdj)); err != nil {
 			return err
 		}
+	}
+	if err := schedule(l.pid, p); err != nil {
+		return err
 	}
 	if l.ns.all()&unix.CLONE_NEWUSER == 0 {
 		return nil

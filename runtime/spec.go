@@ -130,6 +130,12 @@ func checkProcess(p *specs.Process) error {
 			return errors.New("process.user: 4294967295 is not an id")
 		}
 	}
+	if strings.ContainsRune(p.ApparmorProfile+p.SelinuxLabel, 0) {
+		return errors.New("process: a string contains a NUL byte")
+	}
+	if err := checkScheduling(p); err != nil {
+		return fmt.Errorf("process: %w", err)
+	}
 	for _, r := range p.Rlimits {
 		if _, ok := rlimits[r.Type]; !ok {
 			return fmt.Errorf("rlimit %q: unknown type", r.Type)

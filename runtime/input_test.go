@@ -61,7 +61,6 @@ func TestMalformedConfig(t *testing.T) {
 		"number":         "1e999",
 		"wrong types":    `{"ociVersion":"1.0.2","process":{"args":"true","cwd":1},"root":{"path":[]}}`,
 		"version":        `{"ociVersion":"99.0.0","process":{"args":["true"],"cwd":"/"},"root":{"path":"rootfs"}}`,
-		"no version":     `{"process":{"args":["true"],"cwd":"/"},"root":{"path":"rootfs"}}`,
 		"no process":     `{"ociVersion":"1.0.2","root":{"path":"rootfs"}}`,
 		"no root":        `{"ociVersion":"1.0.2","process":{"args":["true"],"cwd":"/"}}`,
 		"relative cwd":   `{"ociVersion":"1.0.2","process":{"args":["true"],"cwd":"tmp"},"root":{"path":"rootfs"},"linux":{"namespaces":[{"type":"mount"}]}}`,

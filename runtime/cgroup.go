@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -87,8 +88,7 @@ func cgroupFor(path, id string) (cgroup, error) {
 }
 
 // create makes the leaf, and says whether it did. It fails where somebody is
-// in it already. It enables no controllers: what the leaf has is what its
-// parent, systemd's delegated unit, has given it.
+// in it already.
 func (c cgroup) create() (made bool, err error) {
 	if c.dir == "" {
 		return false, nil
@@ -107,6 +107,57 @@ func (c cgroup) create() (made bool, err error) {
 		return false, fmt.Errorf("create cgroup %s: %w", c.dir, err)
 	}
 	return true, nil
+}
+
+// enable gives the cgroup every controller that there is, by enabling it in
+// each cgroup above. Where that is refused, which is so where a cgroup above
+// has processes of its own, the cgroup goes without: what is asked of such a
+// controller fails then, by name.
+func (c cgroup) enable() {
+	mount := cgroupMount()
+	all, err := readFile(mount + "/cgroup.controllers")
+	if err != nil || len(bytes.TrimSpace(all)) == 0 {
+		return // on cgroup v1, or there are none
+	}
+	if have, err := readFile(c.dir + "/cgroup.controllers"); err == nil && bytes.Equal(have, all) {
+		return
+	}
+	names := strings.Fields(string(all))
+	below, ok := strings.CutPrefix(c.dir, mount+"/")
+	if !ok {
+		return
+	}
+	for at := (cgroup{mount}); ; {
+		at.enableBelow(names)
+		next, rest, more := strings.Cut(below, "/")
+		if !more {
+			return
+		}
+		at.dir, below = at.dir+"/"+next, rest
+	}
+}
+
+// enableBelow enables those of the controllers for the cgroup's children that
+// can be.
+func (c cgroup) enableBelow(controllers []string) {
+	const file = "cgroup.subtree_control"
+	b, err := readFile(c.dir + "/" + file)
+	if err != nil {
+		return
+	}
+	have := strings.Fields(string(b))
+	var missing []string
+	for _, name := range controllers {
+		if !slices.Contains(have, name) {
+			missing = append(missing, "+"+name)
+		}
+	}
+	if len(missing) == 0 || c.write(file, strings.Join(missing, " ")) == nil {
+		return
+	}
+	for _, name := range missing {
+		c.write(file, name) //nolint:errcheck // see enable
+	}
 }
 
 // open opens the directory, for CLONE_INTO_CGROUP.

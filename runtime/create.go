@@ -24,9 +24,32 @@ type CreateOptions struct {
 	PreserveFDs   int    // descriptors from 3 on that the container gets
 	NoPivot       bool
 	NoNewKeyring  bool
+	// Delegated says that the cgroup is a leaf whose giver, a unit of systemd
+	// above it, has the container's limits already: no controllers are enabled
+	// for it, and those limits that it has no file for are passed over.
+	// Otherwise a limit that cannot be set is an error.
+	Delegated bool
+	// Place, where it is set, gives the container's first process a cgroup: it
+	// is called when that exists and has done nothing yet. linux.cgroupsPath is
+	// Place's to read; the limits are written to the cgroup afterwards.
+	Place func(spec *specs.Spec, pid int) (Place, error)
+	// PidfdSocket is where a pidfd of the init is sent.
+	PidfdSocket string
+	// ListenFDs are descriptors from 3 on, before the preserved ones, that are
+	// passed on as socket activation does it: sd_listen_fds(3).
+	ListenFDs int
+	// Notify gives the container a socket for sd_notify(3): Container.Notify
+	// serves it.
+	Notify bool
 	// Root is the root file system as a mount that is attached nowhere
 	// (fsmount(2), open_tree(2)), instead of what is at root.path. The caller's.
 	Root *os.File
+}
+
+// Place is where a container has been put.
+type Place struct {
+	Unit   string // that owns the cgroup, for whoever deletes the container
+	Cgroup string // directory of the cgroup
 }
 
 // Create makes a container from the bundle in the store at root. Its init then
@@ -98,6 +121,8 @@ type launch struct {
 	attached   bool          // the root has been mounted at its path
 	filter     filter        // the seccomp filter
 	compiled   chan struct{} // closed when filter is there
+	fenced     chan struct{} // closed when the rules for devices hold, or fenceErr says why not
+	fenceErr   error
 	asked      chan func()   // work for a thread in the host's namespaces
 }
 
@@ -145,6 +170,13 @@ func newLaunch(ctx context.Context, root, id, bundle string, opt *CreateOptions)
 	if l.spec, err = LoadSpec(config); err != nil {
 		return nil, err
 	}
+	if l.opt.ListenFDs > 0 {
+		l.spec.Process.Env = append(l.spec.Process.Env, "LISTEN_FDS="+strconv.Itoa(l.opt.ListenFDs), "LISTEN_PID=1")
+		l.opt.PreserveFDs += l.opt.ListenFDs
+	}
+	if l.opt.Notify {
+		addNotify(l.spec, filepath.Join(root, id))
+	}
 	rootPath := l.spec.Root.Path
 	if !filepath.IsAbs(rootPath) {
 		rootPath = filepath.Join(bundle, rootPath)
@@ -156,8 +188,10 @@ func newLaunch(ctx context.Context, root, id, bundle string, opt *CreateOptions)
 	if l.mounts, err = planMounts(l.spec, l.ns, bundle); err != nil {
 		return nil, err
 	}
-	if l.cg, err = cgroupFor(l.spec.Linux.CgroupsPath, id); err != nil {
-		return nil, err
+	if l.opt.Place == nil {
+		if l.cg, err = cgroupFor(l.spec.Linux.CgroupsPath, id); err != nil {
+			return nil, err
+		}
 	}
 	bindCgroups(l.mounts, l.ns, l.cg.dir)
 	if label := l.spec.Linux.MountLabel; label != "" {
@@ -182,6 +216,12 @@ func newLaunch(ctx context.Context, root, id, bundle string, opt *CreateOptions)
 		return nil, fmt.Errorf("create %s: %w", c.dir, err)
 	}
 	l.c = c
+	if l.opt.Notify {
+		if err := makeNotify(c.dir); err != nil {
+			l.abandon()
+			return nil, err
+		}
+	}
 	if err := writeNew(filepath.Join(c.dir, configFile), config, 0o600); err != nil {
 		l.abandon()
 		return nil, fmt.Errorf("write %s: %w", configFile, err)
@@ -226,7 +266,7 @@ func (l *launch) run() error {
 		return err
 	}
 	if l.cg.dir != "" {
-		if err := l.cg.limit(l.spec.Linux.Resources); err != nil {
+		if err := l.limit(); err != nil {
 			return err
 		}
 		if l.cgroupFD, err = l.cg.open(); err != nil {
@@ -265,6 +305,47 @@ func (l *launch) run() error {
 			return l.await()
 		}
 	}
+}
+
+// limit makes the configuration's limits hold in the cgroup. Its rules for
+// devices take a program that the kernel has to check and to compile: that is
+// done beside the rest, and waited for before the container's own runs.
+func (l *launch) limit() error {
+	if !l.opt.Delegated {
+		l.cg.enable()
+	}
+	r := l.spec.Linux.Resources
+	if err := l.cg.limit(r, l.opt.Delegated); err != nil {
+		return err
+	}
+	if err := l.cg.giveTo(l.spec); err != nil {
+		return err
+	}
+	if r != nil && len(r.Devices) > 0 {
+		l.fenced = make(chan struct{})
+		go func() {
+			defer close(l.fenced)
+			l.fenceErr = l.cg.allowDevices(r.Devices)
+		}()
+	}
+	return nil
+}
+
+// place has the caller's Place make the cgroup around the init, which waits.
+func (l *launch) place() error {
+	at, err := l.opt.Place(l.spec, l.pid)
+	if err != nil {
+		return err
+	}
+	l.cg = cgroup{at.Cgroup}
+	l.c.rec.Cgroup, l.c.rec.Unit = at.Cgroup, at.Unit
+	if err := l.limit(); err != nil {
+		return err
+	}
+	if err := unix.Send(l.sock, []byte{1}, unix.MSG_NOSIGNAL); err != nil {
+		return fmt.Errorf("start container's init: %w", err)
+	}
+	return nil
 }
 
 // onHost runs f on a thread that is still in the host's namespaces.
@@ -345,6 +426,9 @@ func (l *launch) begin() uint64 {
 	p.add("place descriptor", unix.SYS_DUP3, uint64(l.theirs), uint64(sock), unix.O_CLOEXEC)
 	if l.wait {
 		p.add("place descriptor", unix.SYS_DUP3, uint64(l.listen), uint64(l.listenFD()), unix.O_CLOEXEC)
+	}
+	if l.opt.Place != nil {
+		p.recvGo(sock) // it has its cgroup
 	}
 	for i, j := range l.later {
 		p.add("place descriptor", unix.SYS_DUP3, uint64(j.fd), uint64(free+i), unix.O_CLOEXEC)
@@ -429,6 +513,11 @@ func (l *launch) proceed(cmd command, env []string) error {
 	if l.filter.err != nil {
 		return l.filter.err
 	}
+	if l.fenced != nil {
+		if <-l.fenced; l.fenceErr != nil {
+			return l.fenceErr
+		}
+	}
 	id.filter, id.flags = l.filter.code, l.filter.flags
 	if n := nofile.AtStart(); n.Max != 0 {
 		id.nofile = &unix.Rlimit{Cur: n.Cur, Max: n.Max}
@@ -493,6 +582,11 @@ func (l *launch) save() error {
 	if err := writeAtomic(filepath.Join(l.c.dir, stateFile), b, 0o600); err != nil {
 		return err
 	}
+	if l.opt.PidfdSocket != "" {
+		if err := sendPidfd(l.opt.PidfdSocket, l.pidfd); err != nil {
+			return err
+		}
+	}
 	return writePidFile(l.opt.PidFile, l.pid)
 }
 
@@ -507,6 +601,9 @@ func writePidFile(path string, pid int) error {
 func (l *launch) close() {
 	if l.compiled != nil {
 		<-l.compiled
+	}
+	if l.fenced != nil {
+		<-l.fenced
 	}
 	closeSources(l.mounts)
 	for _, fd := range []*int{&l.sock, &l.theirs, &l.listen, &l.cgroupFD, &l.pidfd, &l.root.fd, &l.root.proc, &l.term.slave, &l.cwd, &l.exe} {

@@ -22,6 +22,10 @@ type ExecOptions struct {
 	// Detach says that nobody will attend the process: a terminal needs a
 	// console socket then.
 	Detach bool
+	// PidfdSocket is where a pidfd of the process is sent.
+	PidfdSocket string
+	// Cgroup is a cgroup below the container's for the process.
+	Cgroup string
 }
 
 // Process is the configuration's process without what is the init's alone: a
@@ -176,7 +180,7 @@ func (e *entry) run() error {
 		return err
 	}
 	if e.c.rec.Cgroup != "" {
-		if e.cgroupFD, err = (cgroup{e.c.rec.Cgroup}).open(); err != nil {
+		if e.cgroupFD, err = e.c.subCgroup(e.opt.Cgroup).open(); err != nil {
 			return err
 		}
 	}
@@ -349,7 +353,7 @@ func (e *entry) clone(first uint64) error {
 		args.cgroup = uint64(e.cgroupFD)
 	}
 	pid, err := e.prog.clone(&args, first)
-	if err == unix.EBUSY {
+	if err == unix.EBUSY && e.opt.Cgroup == "" {
 		// The container has divided its cgroup (a systemd inside does), and
 		// nobody may be above the leaves: beside its init, then.
 		if err := e.besideInit(); err != nil {
@@ -449,7 +453,17 @@ func (e *entry) await(spec *specs.Spec) error {
 	if err != nil {
 		return err
 	}
+	if e.opt.PidfdSocket != "" {
+		if err := sendPidfd(e.opt.PidfdSocket, e.pidfd); err != nil {
+			return err
+		}
+	}
 	return writePidFile(e.opt.PidFile, e.pid)
+}
+
+// subCgroup is a cgroup below the container's: no ".." leads out of it.
+func (c *Container) subCgroup(path string) cgroup {
+	return cgroup{filepath.Join(c.rec.Cgroup, filepath.Join("/", path))}
 }
 
 // ProcessLike makes the description of a process that is run with the args

@@ -136,6 +136,11 @@ func (l *launch) clone(first uint64) error {
 		unix.Close(l.listen)
 		l.listen = -1
 	}
+	if l.opt.Place != nil {
+		if err := l.onHost(l.place); err != nil {
+			return err
+		}
+	}
 	if again {
 		return l.secondClone()
 	}
@@ -543,16 +548,25 @@ func hostOr(maps []specs.LinuxIDMapping, id uint32) int {
 
 // sendTerminal sends the master to who listens at the console socket.
 func sendTerminal(socket string, t terminal) error {
+	return sendFD("console", socket, t.name, t.master)
+}
+
+// sendPidfd sends a process's pidfd to who listens at the socket.
+func sendPidfd(socket string, pidfd int) error { return sendFD("pidfd", socket, socket, pidfd) }
+
+// sendFD connects to a socket that the caller listens at, and sends a descriptor
+// with its name.
+func sendFD(what, socket, name string, send int) error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("make socket: %w", err)
 	}
 	defer unix.Close(fd)
 	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: socket}); err != nil {
-		return fmt.Errorf("connect to console socket %s: %w", socket, err)
+		return fmt.Errorf("connect to %s socket %s: %w", what, socket, err)
 	}
-	if err := unix.Sendmsg(fd, []byte(t.name), unix.UnixRights(t.master), nil, unix.MSG_NOSIGNAL); err != nil {
-		return fmt.Errorf("send terminal to %s: %w", socket, err)
+	if err := unix.Sendmsg(fd, []byte(name), unix.UnixRights(send), nil, unix.MSG_NOSIGNAL); err != nil {
+		return fmt.Errorf("send %s to %s: %w", what, socket, err)
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ type record struct {
 	Rootfs      string            `json:"rootfs"`
 	Created     time.Time         `json:"created"`
 	Cgroup      string            `json:"cgroup,omitempty"`
+	Unit        string            `json:"unit,omitempty"`    // of systemd, that owns the cgroup
 	Namespaces  uint64            `json:"namespaces"`        // clone flags of those that are not the runtime's own
 	Hooks       bool              `json:"hooks,omitempty"`   // the configuration has some
 	Mounted     bool              `json:"mounted,omitempty"` // the root is mounted in a namespace that outlives the container
@@ -138,6 +139,12 @@ func (c *Container) stateAs(status specs.ContainerState) specs.State {
 	}
 	return s
 }
+
+// Unit is the unit of systemd that was made for the container, "" if there is none.
+func (c *Container) Unit() string { return c.rec.Unit }
+
+// Cgroup is the directory of the container's cgroup, "" without one.
+func (c *Container) Cgroup() string { return c.rec.Cgroup }
 
 // Rootfs is the root directory's path as the configuration has it.
 func (c *Container) Rootfs() string { return c.rec.Rootfs }

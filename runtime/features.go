@@ -1,0 +1,91 @@
+package runtime
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/opencontainers/runtime-spec/specs-go/features"
+	"golang.org/x/sys/unix"
+)
+
+// Features is what this version of the runtime knows, whatever the kernel that
+// it runs on: the tables that it goes by.
+func Features() *features.Features {
+	yes, no := true, false
+	return &features.Features{
+		OCIVersionMin: "1.0.0",
+		OCIVersionMax: specs.Version,
+		Hooks:         []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"},
+		MountOptions:  knownMountOptions(),
+		Linux: &features.Linux{
+			Namespaces:   knownNamespaces(),
+			Capabilities: capabilityNames,
+			Cgroup:       &features.Cgroup{V1: &no, V2: &yes, Systemd: &yes, SystemdUser: &yes, Rdma: &yes},
+			Seccomp:      knownSeccomp(),
+			Apparmor:     &features.Apparmor{Enabled: &no},
+			Selinux:      &features.Selinux{Enabled: &no},
+			IntelRdt:     &features.IntelRdt{Enabled: &no},
+			MountExtensions: &features.MountExtensions{
+				IDMap: &features.IDMap{Enabled: &no},
+			},
+			NetDevices: &features.NetDevices{Enabled: &no},
+		},
+		PotentiallyUnsafeConfigAnnotations: []string{"org.systemd.property."},
+	}
+}
+
+func knownMountOptions() []string {
+	list := []string{"bind", "rbind", "defaults", "remount", "tmpcopyup"}
+	for name := range attrOptions {
+		list = append(list, name, "r"+name)
+	}
+	for name := range propagations {
+		list = append(list, name, "r"+name)
+	}
+	list = slices.AppendSeq(list, maps.Keys(superOptions))
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func knownNamespaces() []string {
+	var list []string
+	for name := range cloneFlags {
+		list = append(list, string(name))
+	}
+	slices.Sort(list)
+	return list
+}
+
+func knownSeccomp() *features.Seccomp {
+	yes := true
+	f := &features.Seccomp{Enabled: &yes}
+	for _, a := range []specs.LinuxSeccompAction{specs.ActAllow, specs.ActErrno, specs.ActKill, specs.ActKillProcess, specs.ActKillThread,
+		specs.ActLog, specs.ActNotify, specs.ActTrace, specs.ActTrap} {
+		f.Actions = append(f.Actions, string(a))
+	}
+	for _, o := range []specs.LinuxSeccompOperator{specs.OpEqualTo, specs.OpGreaterEqual, specs.OpGreaterThan, specs.OpLessEqual,
+		specs.OpLessThan, specs.OpMaskedEqual, specs.OpNotEqual} {
+		f.Operators = append(f.Operators, string(o))
+	}
+	for arch := range abisOf {
+		f.Archs = append(f.Archs, arch)
+	}
+	for flag, bit := range filterFlags {
+		f.KnownFlags = append(f.KnownFlags, string(flag))
+		if supportsFilterFlag(bit) {
+			f.SupportedFlags = append(f.SupportedFlags, string(flag))
+		}
+	}
+	slices.Sort(f.Archs)
+	slices.Sort(f.KnownFlags)
+	slices.Sort(f.SupportedFlags)
+	return f
+}
+
+// supportsFilterFlag asks the kernel for a filter without a program: it looks
+// at the flags first, then at the address.
+func supportsFilterFlag(bit uint64) bool {
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(bit), 0)
+	return errno == unix.EFAULT
+}

@@ -62,6 +62,15 @@ func cgroupOf(pid string) (string, error) {
 	return "", &UnsupportedError{Feature: "cgroup", Needs: "cgroup v2"}
 }
 
+// CgroupOf is the directory of the cgroup that a process is in.
+func CgroupOf(pid int) (string, error) {
+	path, err := cgroupOf(strconv.Itoa(pid))
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(cgroupMount(), path), nil
+}
+
 // cgroupFor resolves linux.cgroupsPath: absolute is below the mount of the v2
 // tree, relative (or the container's ID, if it says nothing) is beside the
 // runtime's own cgroup.

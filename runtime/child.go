@@ -11,6 +11,7 @@ import (
 type Child struct {
 	Pid    int
 	Master int // of its terminal, the caller's to close; -1 without one
+	Notify int // the socket of CreateOptions.Notify, the caller's to close; -1 without one
 }
 
 // Wait waits for the child's end and returns its status as a shell would:

@@ -21,6 +21,7 @@ import (
 type CreateOptions struct {
 	PidFile       string
 	ConsoleSocket string // where the terminal's master is sent
+	Detach        bool   // Run: nobody will attend the container
 	PreserveFDs   int    // descriptors from 3 on that the container gets
 	NoPivot       bool
 	NoNewKeyring  bool
@@ -32,7 +33,7 @@ type CreateOptions struct {
 	// Place, where it is set, gives the container's first process a cgroup: it
 	// is called when that exists and has done nothing yet. linux.cgroupsPath is
 	// Place's to read; the limits are written to the cgroup afterwards.
-	Place func(spec *specs.Spec, pid int) (Place, error)
+	Place func(id string, spec *specs.Spec, pid int) (Place, error)
 	// PidfdSocket is where a pidfd of the init is sent.
 	PidfdSocket string
 	// ListenFDs are descriptors from 3 on, before the preserved ones, that are
@@ -59,9 +60,9 @@ func Create(ctx context.Context, root, id, bundle string, opt *CreateOptions) (*
 	if err != nil {
 		return nil, err
 	}
-	if l.spec.Process.Terminal && l.opt.ConsoleSocket == "" {
+	if err := checkConsole(l.spec.Process, true, l.opt.ConsoleSocket); err != nil {
 		l.abandon()
-		return nil, errNoConsole()
+		return nil, err
 	}
 	l.wait = true
 	if err := l.run(); err != nil {
@@ -79,11 +80,21 @@ func Run(ctx context.Context, root, id, bundle string, opt *CreateOptions) (*Con
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := checkConsole(l.spec.Process, l.opt.Detach, l.opt.ConsoleSocket); err != nil {
+		l.abandon()
+		return nil, nil, err
+	}
+	if l.opt.Notify {
+		if l.notify, err = listenNotify(l.c.dir); err != nil {
+			l.abandon()
+			return nil, nil, err
+		}
+	}
 	if err := l.run(); err != nil {
 		l.abandon()
 		return nil, nil, err
 	}
-	ch := &Child{Pid: l.pid, Master: l.term.master}
+	ch := &Child{Pid: l.pid, Master: l.term.master, Notify: l.notify}
 	if l.spec.Hooks != nil {
 		if err := runHooks(ctx, "poststart", l.spec.Hooks.Poststart, l.c.stateAs(specs.StateRunning)); err != nil {
 			l.abandon()
@@ -117,13 +128,14 @@ type launch struct {
 	cwd, exe   int
 	attrs      []attr
 	later      []joined // namespaces that the init joins
+	notify     int      // the socket of opt.Notify, for a run
 	madeCgroup bool
 	attached   bool          // the root has been mounted at its path
 	filter     filter        // the seccomp filter
 	compiled   chan struct{} // closed when filter is there
 	fenced     chan struct{} // closed when the rules for devices hold, or fenceErr says why not
 	fenceErr   error
-	asked      chan func()   // work for a thread in the host's namespaces
+	asked      chan func() // work for a thread in the host's namespaces
 }
 
 // maxHanded is how many descriptors proceed may send, maxLater how many
@@ -154,7 +166,7 @@ func newLaunch(ctx context.Context, root, id, bundle string, opt *CreateOptions)
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
-	l := &launch{ctx: ctx, sock: -1, theirs: -1, listen: -1, cgroupFD: -1, pidfd: -1, cwd: -1, exe: -1,
+	l := &launch{ctx: ctx, sock: -1, theirs: -1, listen: -1, cgroupFD: -1, pidfd: -1, cwd: -1, exe: -1, notify: -1,
 		root: rootfs{fd: -1, proc: -1}, term: terminal{-1, -1, ""}}
 	if opt != nil {
 		l.opt = *opt
@@ -333,7 +345,7 @@ func (l *launch) limit() error {
 
 // place has the caller's Place make the cgroup around the init, which waits.
 func (l *launch) place() error {
-	at, err := l.opt.Place(l.spec, l.pid)
+	at, err := l.opt.Place(l.c.rec.ID, l.spec, l.pid)
 	if err != nil {
 		return err
 	}
@@ -634,6 +646,9 @@ func (l *launch) abandon() {
 	}
 	if l.term.master >= 0 {
 		unix.Close(l.term.master)
+	}
+	if l.notify >= 0 {
+		unix.Close(l.notify)
 	}
 	l.close()
 	if l.c != nil && l.c.rec.Mounted && l.attached {

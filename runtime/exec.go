@@ -48,8 +48,8 @@ func (c *Container) Exec(ctx context.Context, process *specs.Process, opt *ExecO
 	if opt != nil {
 		e.opt = *opt
 	}
-	if process.Terminal && e.opt.Detach && e.opt.ConsoleSocket == "" {
-		return nil, errNoConsole()
+	if err := checkConsole(process, e.opt.Detach, e.opt.ConsoleSocket); err != nil {
+		return nil, err
 	}
 	defer e.close()
 	if err := e.run(); err != nil {
@@ -59,13 +59,20 @@ func (c *Container) Exec(ctx context.Context, process *specs.Process, opt *ExecO
 		}
 		return nil, err
 	}
-	ch := &Child{Pid: e.pid, Master: e.term.master}
+	ch := &Child{Pid: e.pid, Master: e.term.master, Notify: -1}
 	e.term.master = -1
 	return ch, nil
 }
 
-func errNoConsole() error {
-	return errors.New("cannot allocate tty if the runtime will detach without setting console socket")
+// checkConsole checks that a terminal's master has somewhere to go.
+func checkConsole(p *specs.Process, detach bool, socket string) error {
+	switch {
+	case detach && p.Terminal && socket == "":
+		return errors.New("cannot allocate tty if the runtime will detach without setting console socket")
+	case (!detach || !p.Terminal) && socket != "":
+		return errors.New("cannot use console socket if the runtime will not detach or allocate tty")
+	}
+	return nil
 }
 
 // entry is one exec on its way.

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"maps"
+	"runtime"
 	"slices"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -68,8 +69,8 @@ func knownSeccomp() *features.Seccomp {
 		specs.OpLessThan, specs.OpMaskedEqual, specs.OpNotEqual} {
 		f.Operators = append(f.Operators, string(o))
 	}
-	for arch := range abisOf {
-		f.Archs = append(f.Archs, arch)
+	for _, a := range abisOf[runtime.GOARCH] {
+		f.Archs = append(f.Archs, string(a.name))
 	}
 	for flag, bit := range filterFlags {
 		f.KnownFlags = append(f.KnownFlags, string(flag))
@@ -86,6 +87,9 @@ func knownSeccomp() *features.Seccomp {
 // supportsFilterFlag asks the kernel for a filter without a program: it looks
 // at the flags first, then at the address.
 func supportsFilterFlag(bit uint64) bool {
+	if bit == unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV {
+		bit |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER // means nothing without
+	}
 	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, uintptr(bit), 0)
 	return errno == unix.EFAULT
 }

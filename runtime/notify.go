@@ -1,8 +1,10 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -20,10 +22,40 @@ const (
 	notifyAt   = "/run/notify" // in the container
 )
 
-// NotifySocket is where to listen for what the container's processes send by
-// sd_notify(3). It has such a directory if it was created with
-// CreateOptions.Notify.
-func (c *Container) NotifySocket() string { return filepath.Join(c.dir, notifyDir, notifyFile) }
+// ListenNotify makes the socket that the container's processes find by
+// $NOTIFY_SOCKET: datagrams, for the caller to receive. It is -1 for a container
+// that was created without CreateOptions.Notify.
+func (c *Container) ListenNotify() (int, error) {
+	fd, err := listenNotify(c.dir)
+	if errors.Is(err, unix.ENOENT) {
+		return -1, nil
+	}
+	return fd, err
+}
+
+func listenNotify(dir string) (int, error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("make notify socket: %w", err)
+	}
+	path := filepath.Join(dir, notifyDir)
+	at, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		// Short enough for sockaddr_un, whatever dir is.
+		name := "/proc/self/fd/" + strconv.Itoa(at) + "/" + notifyFile
+		unix.Unlink(name) // of a start that was killed
+		err = unix.Bind(fd, &unix.SockaddrUnix{Name: name})
+		if err == nil {
+			err = unix.Chmod(name, 0o777) // whoever runs in the container
+		}
+		unix.Close(at)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("listen at %s/%s: %w", path, notifyFile, err)
+	}
+	return fd, nil
+}
 
 // addNotify adds to a configuration what shows the socket in dir to the container.
 func addNotify(s *specs.Spec, dir string) {

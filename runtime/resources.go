@@ -47,12 +47,12 @@ func controls(r *specs.LinuxResources) ([]control, error) {
 		add("pids.max", limit(*p.Limit))
 	}
 	if m := r.Memory; m != nil {
-		swap, err := swapMax(m)
+		swap, err := SwapMax(m)
 		if err != nil {
 			return nil, err
 		}
-		if swap != "" {
-			add("memory.swap.max", swap)
+		if swap != nil {
+			add("memory.swap.max", limit(*swap))
 		}
 		if m.Limit != nil && *m.Limit != 0 {
 			add("memory.max", limit(*m.Limit))
@@ -137,9 +137,9 @@ func onlyV1(r *specs.LinuxResources) error {
 	return &UnsupportedError{Feature: "linux.resources." + feature, Needs: "cgroup v1"}
 }
 
-// swapMax is memory.swap.max of a configuration, which counts memory and swap
-// together; "" leaves it as it is.
-func swapMax(m *specs.LinuxMemory) (string, error) {
+// SwapMax is the limit of swap alone, of a configuration that counts memory and
+// swap together: -1 is without a limit, nil leaves it as it is.
+func SwapMax(m *specs.LinuxMemory) (*int64, error) {
 	var memory, both int64
 	if m.Limit != nil {
 		memory = *m.Limit
@@ -147,21 +147,21 @@ func swapMax(m *specs.LinuxMemory) (string, error) {
 	if m.Swap != nil {
 		both = *m.Swap
 	}
+	swap := int64(-1)
 	switch {
-	case memory == -1 && both == 0:
-		return "max", nil // an unlimited memory was never meant to be without swap
+	case both < 0 || both == 0 && memory == -1: // an unlimited memory was never meant to be without swap
 	case both == 0:
-		return "", nil
-	case both < 0:
-		return "max", nil
+		return nil, nil
 	case memory == 0:
-		return "", errors.New("set memory.swap.max: a limit of memory and swap needs one of memory")
+		return nil, errors.New("set memory.swap.max: a limit of memory and swap needs one of memory")
 	case memory < 0:
-		return "", errors.New("set memory.swap.max: memory is unlimited, and memory with swap is not")
+		return nil, errors.New("set memory.swap.max: memory is unlimited, and memory with swap is not")
 	case both < memory:
-		return "", fmt.Errorf("set memory.swap.max: memory and swap, %d, are less than memory, %d", both, memory)
+		return nil, fmt.Errorf("set memory.swap.max: memory and swap, %d, are less than memory, %d", both, memory)
+	default:
+		swap = both - memory
 	}
-	return strconv.FormatInt(both-memory, 10), nil
+	return &swap, nil
 }
 
 func cpuControls(c *specs.LinuxCPU) (list []control) {

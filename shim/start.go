@@ -152,7 +152,7 @@ func (s *shim) create(ends *childEnds, meanwhile func() error) error {
 			return err
 		}
 		defer talk.Close()
-		args = append(args, "--start-fd", "3", "--root-fd", "4", s.rec.ID)
+		args = append(args, "--delegated", "--start-fd", "3", "--root-fd", "4", s.rec.ID)
 		done, err = s.oci.runWith(s.dir, logFile, append(ends.io[:], rawFD(talk), rawFD(root)), args...)
 	} else {
 		args = append(args, s.rec.ID)

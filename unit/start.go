@@ -111,6 +111,40 @@ func (s *Spec) transient(version int) ([]Property, error) {
 // of all properties can be changed in a unit that runs: its limits, mostly.
 func PropertiesOf(s *Spec) ([]Property, error) { return s.transient(0) }
 
+// ParseProperty makes a property of text: GVariant's, with the type before the
+// value where that does not follow from it (uint64 10, 'text', true). A name
+// that ends in Sec stands for the one in microseconds that the bus has.
+func ParseProperty(name, text string) (Property, error) {
+	v, err := dbus.ParseVariant(text, dbus.Signature{})
+	if err != nil {
+		return Property{}, fmt.Errorf("%s=%s: %w", name, text, err)
+	}
+	p := Property{name, v.Value()}
+	stem, seconds := strings.CutSuffix(name, "Sec")
+	if !seconds || strings.HasSuffix(name, "USec") {
+		return p, nil
+	}
+	var usec float64
+	switch n := p.Value.(type) {
+	case uint64:
+		usec = float64(n)
+	case int64:
+		usec = float64(n)
+	case uint32:
+		usec = float64(n)
+	case int32:
+		usec = float64(n)
+	case float64:
+		usec = n
+	default:
+		return Property{}, fmt.Errorf("%s=%s: not a number of seconds", name, text)
+	}
+	if usec *= 1e6; !(usec >= 0 && usec < 1<<63) {
+		return Property{}, fmt.Errorf("%s=%s: not a time", name, text)
+	}
+	return Property{stem + "USec", uint64(usec)}, nil
+}
+
 func wireProperties(props []Property) []wireProperty {
 	w := make([]wireProperty, len(props))
 	for i, p := range props {

@@ -23,6 +23,8 @@ type execFlags struct {
 	groups      []string
 	cwd         string
 	env, caps   []string
+	label       string
+	apparmor    string
 	noNewPrivs  bool
 	ignorePause bool
 }
@@ -34,13 +36,17 @@ func execProcess(ctx context.Context, g *global, args []string) error {
 	f.flag(&x.opt.Detach, "detach", "d")
 	f.str(&x.opt.PidFile, "pid-file")
 	f.str(&x.opt.ConsoleSocket, "console-socket")
+	f.str(&x.opt.PidfdSocket, "pidfd-socket")
 	f.flag(&x.tty, "tty", "t")
 	f.str(&x.user, "user", "u")
 	f.list(&x.groups, "additional-gids", "g")
 	f.str(&x.cwd, "cwd")
 	f.list(&x.env, "env", "e")
 	f.list(&x.caps, "cap", "c")
+	f.str(&x.label, "process-label")
+	f.str(&x.apparmor, "apparmor")
 	f.flag(&x.noNewPrivs, "no-new-privs")
+	f.fn(x.subCgroup, "cgroup")
 	f.flag(&x.ignorePause, "ignore-paused")
 	f.fn(number(&x.opt.PreserveFDs), "preserve-fds")
 	args, err := f.parse(args)
@@ -48,11 +54,11 @@ func execProcess(ctx context.Context, g *global, args []string) error {
 		return err
 	}
 	if len(args) == 0 || len(args) == 1 && x.process == "" {
-		return errors.New("want a container's ID and a command")
+		return usageError{errors.New("requires a container's ID and a command")}
 	}
 	c, err := runtime.Open(g.root, args[0])
 	if err != nil {
-		return err
+		return &statusError{255, err}
 	}
 	switch status := c.Status(); {
 	case status == "paused" && !x.ignorePause:
@@ -112,11 +118,17 @@ func (x *execFlags) describe(c *runtime.Container, args []string) (*specs.Proces
 	if x.cwd != "" {
 		p.Cwd = x.cwd
 	}
+	if x.label != "" {
+		p.SelinuxLabel = x.label
+	}
+	if x.apparmor != "" {
+		p.ApparmorProfile = x.apparmor
+	}
 	if x.noNewPrivs {
 		p.NoNewPrivileges = true
 	}
 	if x.user != "" {
-		if p.User, err = parseUser(x.user); err != nil {
+		if err := setUser(&p.User, x.user); err != nil {
 			return nil, err
 		}
 	}
@@ -125,25 +137,41 @@ func (x *execFlags) describe(c *runtime.Container, args []string) (*specs.Proces
 		if err != nil {
 			return nil, fmt.Errorf("additional gid %q: not a number", g)
 		}
-		p.User.AdditionalGids = append(p.User.AdditionalGids, uint32(n))
+		p.User.AdditionalGids = append(p.User.AdditionalGids[:len(p.User.AdditionalGids):len(p.User.AdditionalGids)], uint32(n))
 	}
 	addCaps(p, x.caps)
 	return p, nil
 }
 
-func parseUser(s string) (specs.User, error) {
+// setUser changes who the process is; its other groups stay.
+func setUser(to *specs.User, s string) error {
 	uid, gid, has := strings.Cut(s, ":")
 	u, err := strconv.ParseUint(uid, 10, 32)
 	if err != nil {
-		return specs.User{}, fmt.Errorf("user %q: not a number", s)
+		return fmt.Errorf("user %q: not a number", s)
 	}
-	var g uint64
+	to.UID = uint32(u)
 	if has {
-		if g, err = strconv.ParseUint(gid, 10, 32); err != nil {
-			return specs.User{}, fmt.Errorf("user %q: not a number", s)
+		g, err := strconv.ParseUint(gid, 10, 32)
+		if err != nil {
+			return fmt.Errorf("user %q: not a number", s)
 		}
+		to.GID = uint32(g)
 	}
-	return specs.User{UID: uint32(u), GID: uint32(g)}, nil
+	return nil
+}
+
+// subCgroup reads --cgroup. Before a colon there would be controllers, which
+// are hierarchies of their own on cgroup v1 only.
+func (x *execFlags) subCgroup(v string) error {
+	if strings.Contains(v, ":") {
+		return fmt.Errorf("%q: cgroup v2 has no hierarchy of a controller", v)
+	}
+	if x.opt.Cgroup != "" {
+		return fmt.Errorf("%q: given twice", v)
+	}
+	x.opt.Cgroup = v
+	return nil
 }
 
 // addCaps gives the process capabilities more, in the sets that let it use them.

@@ -1,9 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
+
+// errHelp says that a verb was asked for its help.
+var errHelp = errors.New("help")
+
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
 
 // flagSet parses flags as runc's command line has them: long or short, with
 // one dash or two, the value after '=' or in the next argument, flags before
@@ -38,6 +45,26 @@ func (f *flagSet) fn(set func(string) error, names ...string) {
 	}
 }
 
+// parseAll takes the flags out of args, before the arguments or after, and
+// returns the arguments.
+func (f *flagSet) parseAll(args []string) ([]string, error) {
+	var rest []string
+	for len(args) > 0 {
+		tail, err := f.parse(args)
+		if err != nil {
+			return nil, err
+		}
+		if n := len(args) - len(tail); n > 0 && args[n-1] == "--" {
+			return append(rest, tail...), nil
+		}
+		args = nil
+		if len(tail) > 0 {
+			rest, args = append(rest, tail[0]), tail[1:]
+		}
+	}
+	return rest, nil
+}
+
 // parse takes the flags off the front of args and returns the rest.
 func (f *flagSet) parse(args []string) ([]string, error) {
 	for len(args) > 0 {
@@ -62,12 +89,15 @@ func (f *flagSet) parse(args []string) ([]string, error) {
 			continue
 		}
 		set, ok := f.strs[name]
+		if !ok && (name == "help" || name == "h") {
+			return nil, errHelp
+		}
 		if !ok {
-			return nil, fmt.Errorf("flag provided but not defined: -%s", name)
+			return nil, usageError{fmt.Errorf("flag provided but not defined: -%s", name)}
 		}
 		if !has {
 			if len(args) == 0 {
-				return nil, fmt.Errorf("flag needs an argument: -%s", name)
+				return nil, usageError{fmt.Errorf("flag needs an argument: -%s", name)}
 			}
 			value, args = args[0], args[1:]
 		}

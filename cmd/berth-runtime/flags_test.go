@@ -54,10 +54,10 @@ func TestFlags(t *testing.T) {
 func TestSignalNumber(t *testing.T) {
 	for in, want := range map[string]unix.Signal{
 		"9": 9, "KILL": 9, "SIGKILL": 9, "term": 15, "sigusr1": 10, "RTMIN": 34, "SIGRTMIN+3": 37, "RTMAX-1": 63, "WINCH": 28,
-		"0": 0, "65": 0, "nope": 0, "RTMIN+99": 0, "": 0, "-1": 0,
+		"0": 0, "65": -1, "nope": -1, "RTMIN+99": -1, "": -1, "-1": -1,
 	} {
 		got, err := signalNumber(in)
-		if got != want || (err == nil) != (want != 0) {
+		if want < 0 && err == nil || want >= 0 && (got != want || err != nil) {
 			t.Errorf("%q: got %d %v, want %d", in, got, err, want)
 		}
 	}

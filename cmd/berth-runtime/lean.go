@@ -2,6 +2,14 @@
 
 package main
 
+import (
+	"context"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/berthrun/berth/runtime"
+)
+
 // whole says whether this is the whole program: see whole.go.
 const whole = false
 
@@ -12,4 +20,20 @@ func wholeVerb(name string) verb {
 		return inWhole
 	}
 	return nil
+}
+
+// The parts that speak to systemd: scope.go.
+
+func placeBySystemd(opt *runtime.CreateOptions) error {
+	if inOwnUnit() {
+		opt.Delegated = true
+		return nil
+	}
+	return becomeWhole()
+}
+
+func stopUnit(context.Context, string) error { return becomeWhole() }
+
+func updateUnit(context.Context, *runtime.Container, *specs.LinuxResources) error {
+	return becomeWhole()
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -48,6 +49,9 @@ func main() {
 
 func run(args []string) int {
 	g := &global{root: "/run/berth-runtime", logFormat: "text"}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && os.Geteuid() != 0 {
+		g.root = dir + "/berth-runtime"
+	}
 	f := newFlags()
 	f.str(&g.root, "root")
 	f.str(&g.log, "log")
@@ -56,32 +60,35 @@ func run(args []string) int {
 	f.flag(&g.systemd, "systemd-cgroup")
 	f.str(&g.rootless, "rootless")
 	f.fn(func(string) error { return nil }, "criu")
-	var showVersion, help bool
+	var showVersion bool
 	f.flag(&showVersion, "version", "v")
-	f.flag(&help, "help", "h")
 	args, err := f.parse(args)
 	switch {
+	case errors.Is(err, errHelp) || err == nil && !showVersion && len(args) == 0:
+		fmt.Print(usage)
+		return 0
 	case err != nil:
 	case showVersion:
 		printVersion()
 		return 0
-	case help || len(args) == 0 || args[0] == "help":
-		fmt.Print(usage)
-		return 0
+	case args[0] == "help" || args[0] == "h":
+		return showHelp(args[1:])
 	case g.logFormat != "text" && g.logFormat != "json":
 		err = fmt.Errorf("invalid log format %q", g.logFormat)
-	case g.systemd:
-		err = &runtime.UnsupportedError{Feature: "--systemd-cgroup"}
 	default:
 		do := verbNamed(args[0])
 		if do == nil {
 			err = fmt.Errorf("no such command: %s", args[0])
 			break
 		}
+		if g.debug {
+			g.say("debug", "berth-runtime "+version+": "+strings.Join(args, " "))
+		}
 		err = do(context.Background(), g, args[1:])
 	}
 	var status exitStatus
 	var warning *runtime.WarningError
+	var misuse usageError
 	switch {
 	case err == nil:
 		return 0
@@ -90,6 +97,11 @@ func run(args []string) int {
 	case errors.As(err, &warning):
 		g.report("warning", err)
 		return 0
+	case errors.Is(err, errHelp):
+		return showHelp(args[:1])
+	case errors.As(err, &misuse) && len(args) > 0:
+		err = fmt.Errorf("%s: %w", args[0], err)
+		fmt.Fprint(os.Stderr, "Incorrect Usage.\n\nUSAGE:\n   berth-runtime "+args[0]+" "+helpOf(args[0])+"\n")
 	}
 	g.report("error", err)
 	var s *statusError
@@ -97,6 +109,21 @@ func run(args []string) int {
 		return s.status
 	}
 	return 1
+}
+
+// showHelp shows the help of one verb, or of the program.
+func showHelp(args []string) int {
+	if len(args) == 0 {
+		fmt.Print(usage)
+		return 0
+	}
+	text := helpOf(args[0])
+	if text == "" {
+		fmt.Printf("No help topic for '%s'\n", args[0])
+		return 3
+	}
+	fmt.Print("USAGE:\n   berth-runtime " + args[0] + " " + text)
+	return 0
 }
 
 // statusError is an error with an exit status of its own.
@@ -115,25 +142,37 @@ func (g *global) report(level string, err error) {
 		fmt.Fprintln(os.Stderr, "berth-runtime: "+err.Error())
 		return
 	}
-	w, openErr := os.OpenFile(g.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND|os.O_SYNC, 0o644)
-	if openErr != nil {
-		fmt.Fprintf(os.Stderr, "berth-runtime: %v (no log: %v)\n", err, openErr)
-		return
+	if logErr := g.say(level, err.Error()); logErr != nil {
+		fmt.Fprintf(os.Stderr, "berth-runtime: %v (no log: %v)\n", err, logErr)
+	}
+}
+
+// say writes a line to the log.
+func (g *global) say(level, text string) error {
+	name := g.log
+	if name == "" {
+		name = "/dev/stderr"
+	}
+	w, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_APPEND|os.O_SYNC, 0o644)
+	if err != nil {
+		return err
 	}
 	defer w.Close()
 	now := time.Now().Format(time.RFC3339)
 	if g.logFormat != "json" {
-		fmt.Fprintf(w, "time=%q level=%s msg=%q\n", now, level, err.Error())
-		return
+		_, err := fmt.Fprintf(w, "time=%q level=%s msg=%q\n", now, level, text)
+		return err
 	}
-	b, jsonErr := json.Marshal(struct {
+	b, err := json.Marshal(struct {
 		Level string `json:"level"`
 		Msg   string `json:"msg"`
 		Time  string `json:"time"`
-	}{level, err.Error(), now})
-	if jsonErr == nil {
-		w.Write(append(b, '\n')) //nolint:errcheck // the error itself is on its way to stderr
+	}{level, text, now})
+	if err != nil {
+		return err
 	}
+	_, err = w.Write(append(b, '\n'))
+	return err
 }
 
 func printVersion() {
@@ -148,16 +187,3 @@ func printVersion() {
 		fmt.Println("go: " + bi.GoVersion)
 	}
 }
-
-const usage = `usage: berth-runtime [--root DIR] [--log FILE] [--log-format text|json] [--debug] COMMAND ...
-
-  create  [-b BUNDLE] [--pid-file F] [--console-socket S] [--preserve-fds N] [--no-new-keyring] ID
-  start   ID
-  run     [-d] [the flags of create] ID
-  exec    [-t] [-d] [-u USER[:GROUP]] [--cwd D] [-e K=V]... [--cap C]... [-p FILE] ID COMMAND ARG...
-  state   ID
-  list    [-f table|json] [-q]
-  kill    [-a] ID [SIGNAL]
-  delete  [-f] ID
-  spec    [-b BUNDLE]
-`

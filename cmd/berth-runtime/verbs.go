@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -42,6 +43,18 @@ func verbNamed(name string) verb {
 		return remove
 	case "spec":
 		return spec
+	case "ps":
+		return ps
+	case "pause":
+		return pause
+	case "resume":
+		return resume
+	case "update":
+		return update
+	case "events":
+		return events
+	case "features":
+		return showFeatures
 	}
 	return wholeVerb(name)
 }
@@ -61,7 +74,7 @@ func number(p *int) func(string) error {
 // oneID is the one argument of most verbs.
 func oneID(args []string) (string, error) {
 	if len(args) != 1 {
-		return "", fmt.Errorf("want one argument, the container's ID, got %d", len(args))
+		return "", usageError{fmt.Errorf("requires exactly 1 argument, the container's ID, got %d", len(args))}
 	}
 	return args[0], nil
 }
@@ -73,10 +86,30 @@ func createFlags(f *flagSet) (bundle *string, opt *runtime.CreateOptions) {
 	f.str(bundle, "bundle", "b")
 	f.str(&opt.PidFile, "pid-file")
 	f.str(&opt.ConsoleSocket, "console-socket")
+	f.str(&opt.PidfdSocket, "pidfd-socket")
 	f.fn(number(&opt.PreserveFDs), "preserve-fds")
 	f.flag(&opt.NoPivot, "no-pivot")
 	f.flag(&opt.NoNewKeyring, "no-new-keyring")
+	// For berth-shim: the cgroup is a leaf of its unit, which has the limits.
+	f.flag(&opt.Delegated, "delegated")
 	return bundle, opt
+}
+
+// surroundings completes the options of create and run by what the caller's
+// environment says: descriptors of socket activation, a service manager that
+// waits for readiness, systemd as the maker of cgroups.
+func (g *global) surroundings(opt *runtime.CreateOptions) error {
+	if os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid()) {
+		n, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
+		if err == nil && n > 0 {
+			opt.ListenFDs = n
+		}
+	}
+	opt.Notify = os.Getenv("NOTIFY_SOCKET") != ""
+	if g.systemd {
+		return placeBySystemd(opt)
+	}
+	return nil
 }
 
 func create(ctx context.Context, g *global, args []string) error {
@@ -85,12 +118,15 @@ func create(ctx context.Context, g *global, args []string) error {
 	startFD, rootFD := -1, -1
 	f.fn(number(&startFD), "start-fd")
 	f.fn(number(&rootFD), "root-fd")
-	args, err := f.parse(args)
+	args, err := f.parseAll(args)
 	if err != nil {
 		return err
 	}
 	id, err := oneID(args)
 	if err != nil {
+		return err
+	}
+	if err := g.surroundings(opt); err != nil {
 		return err
 	}
 	// Not for the container, nor for hooks.
@@ -139,11 +175,20 @@ func start(ctx context.Context, g *global, args []string) error {
 	if err != nil {
 		return err
 	}
-	return c.Start(ctx)
+	notify := -1
+	if os.Getenv("NOTIFY_SOCKET") != "" {
+		if notify, err = c.ListenNotify(); err != nil {
+			return err
+		}
+	}
+	if err := c.Start(ctx); err != nil {
+		return err
+	}
+	return untilReady(c, notify, c.Pid())
 }
 
 func open(g *global, args []string) (*runtime.Container, error) {
-	args, err := newFlags().parse(args)
+	args, err := newFlags().parseAll(args)
 	if err != nil {
 		return nil, err
 	}
@@ -157,11 +202,11 @@ func open(g *global, args []string) (*runtime.Container, error) {
 func runContainer(ctx context.Context, g *global, args []string) error {
 	f := newFlags()
 	bundle, opt := createFlags(f)
-	var detach, keep bool
-	f.flag(&detach, "detach", "d")
+	var keep bool
+	f.flag(&opt.Detach, "detach", "d")
 	f.flag(&keep, "keep")
 	f.flag(new(bool), "no-subreaper")
-	args, err := f.parse(args)
+	args, err := f.parseAll(args)
 	if err != nil {
 		return err
 	}
@@ -169,17 +214,31 @@ func runContainer(ctx context.Context, g *global, args []string) error {
 	if err != nil {
 		return err
 	}
+	if err := g.surroundings(opt); err != nil {
+		return err
+	}
 	c, child, err := runtime.Run(ctx, g.root, id, *bundle, opt)
 	if err != nil {
 		return err
 	}
-	if detach {
-		return nil
+	if opt.Detach {
+		return untilReady(c, child.Notify, child.Pid)
+	}
+	waited := func() {}
+	if child.Notify >= 0 {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			// The manager's main process is this one: it stays.
+			untilReady(c, child.Notify, os.Getpid()) //nolint:errcheck // the container runs all the same
+		}()
+		waited = func() { <-done }
 	}
 	status, err := attend(child)
+	waited()
 	if !keep {
 		var warning *runtime.WarningError
-		if e := c.Delete(ctx, true); errors.As(e, &warning) {
+		if e := deleteContainer(ctx, c, true); errors.As(e, &warning) {
 			g.report("warning", e)
 		} else if e != nil && err == nil {
 			err = e
@@ -191,24 +250,36 @@ func runContainer(ctx context.Context, g *global, args []string) error {
 	return exitStatus(status)
 }
 
+// row is a container's state as runc prints it: the specification's, and what
+// engines read besides.
+type row struct {
+	Version     string               `json:"ociVersion"`
+	ID          string               `json:"id"`
+	Pid         int                  `json:"pid"`
+	Status      specs.ContainerState `json:"status"`
+	Bundle      string               `json:"bundle"`
+	Rootfs      string               `json:"rootfs"`
+	Created     time.Time            `json:"created"`
+	Annotations map[string]string    `json:"annotations,omitempty"`
+	Owner       string               `json:"owner"`
+}
+
+func rowOf(c *runtime.Container, owner string) row {
+	s := c.State()
+	return row{s.Version, s.ID, s.Pid, s.Status, s.Bundle, c.Rootfs(), c.Created(), s.Annotations, owner}
+}
+
 func state(_ context.Context, g *global, args []string) error {
 	c, err := open(g, args)
 	if err != nil {
 		return err
 	}
-	// runc's additions to the specification's state; engines read them.
-	out := struct {
-		specs.State
-		Rootfs  string    `json:"rootfs"`
-		Created time.Time `json:"created"`
-		Owner   string    `json:"owner"`
-	}{c.State(), c.Rootfs(), c.Created(), ""}
-	b, err := json.MarshalIndent(out, "", "  ")
+	b, err := json.MarshalIndent(rowOf(c, ""), "", "  ")
 	if err != nil {
 		return err
 	}
-	fmt.Println(string(b))
-	return nil
+	_, err = os.Stdout.Write(b)
+	return err
 }
 
 func list(_ context.Context, g *global, args []string) error {
@@ -216,22 +287,20 @@ func list(_ context.Context, g *global, args []string) error {
 	f := newFlags()
 	f.str(&format, "format", "f")
 	f.flag(&quiet, "quiet", "q")
-	if _, err := f.parse(args); err != nil {
+	args, err := f.parseAll(args)
+	if err != nil {
 		return err
+	}
+	if len(args) > 0 {
+		return usageError{errors.New("takes no arguments")}
 	}
 	all, err := runtime.List(g.root)
 	if err != nil {
 		return err
 	}
-	type row struct {
-		specs.State
-		Rootfs  string    `json:"rootfs"`
-		Created time.Time `json:"created"`
-		Owner   string    `json:"owner"`
-	}
 	rows := make([]row, 0, len(all))
 	for _, c := range all {
-		rows = append(rows, row{c.State(), c.Rootfs(), c.Created(), "root"})
+		rows = append(rows, rowOf(c, ownerOf(filepath.Join(g.root, c.ID()))))
 	}
 	switch {
 	case quiet:
@@ -254,16 +323,32 @@ func list(_ context.Context, g *global, args []string) error {
 	return nil
 }
 
+// ownerOf is the name of who owns a directory, or #UID of one without a name.
+func ownerOf(dir string) string {
+	var st unix.Stat_t
+	if unix.Stat(dir, &st) != nil {
+		return ""
+	}
+	uid := strconv.FormatUint(uint64(st.Uid), 10)
+	passwd, _ := os.ReadFile("/etc/passwd")
+	for line := range strings.Lines(string(passwd)) {
+		if f := strings.Split(line, ":"); len(f) > 2 && f[2] == uid {
+			return f[0]
+		}
+	}
+	return "#" + uid
+}
+
 func kill(_ context.Context, g *global, args []string) error {
 	f := newFlags()
 	var all bool
 	f.flag(&all, "all", "a")
-	args, err := f.parse(args)
+	args, err := f.parseAll(args)
 	if err != nil {
 		return err
 	}
 	if len(args) == 0 || len(args) > 2 {
-		return errors.New("want a container's ID and perhaps a signal")
+		return usageError{errors.New("requires a container's ID and at most one signal")}
 	}
 	name := "SIGTERM"
 	if len(args) == 2 {
@@ -286,7 +371,7 @@ func kill(_ context.Context, g *global, args []string) error {
 // signalNumber reads a signal's number, or its name with or without SIG.
 func signalNumber(s string) (unix.Signal, error) {
 	if n, err := strconv.Atoi(s); err == nil {
-		if n < 1 || n > 64 {
+		if n < 0 || n > 64 { // 0 asks whether there is somebody
 			return 0, fmt.Errorf("unknown signal %q", s)
 		}
 		return unix.Signal(n), nil
@@ -319,7 +404,7 @@ func remove(ctx context.Context, g *global, args []string) error {
 	f := newFlags()
 	var force bool
 	f.flag(&force, "force", "f")
-	args, err := f.parse(args)
+	args, err := f.parseAll(args)
 	if err != nil {
 		return err
 	}
@@ -337,5 +422,19 @@ func remove(ctx context.Context, g *global, args []string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return c.Delete(ctx, force)
+	return deleteContainer(ctx, c, force)
+}
+
+// deleteContainer deletes a container, and the unit that was made for it.
+func deleteContainer(ctx context.Context, c *runtime.Container, force bool) error {
+	if c.Unit() != "" && !whole {
+		return becomeWhole()
+	}
+	if err := c.Delete(ctx, force); err != nil {
+		return err
+	}
+	if c.Unit() != "" {
+		return stopUnit(ctx, c.Unit())
+	}
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -30,3 +31,30 @@ func becomeWhole() error {
 
 // inWhole is a verb that only the whole program has.
 func inWhole(context.Context, *global, []string) error { return becomeWhole() }
+
+// inOwnUnit says whether this process was started by the supervisor of a berth
+// container, for it: it is in the supervisor's cgroup then, below a unit of
+// systemd that is the container's already and has its limits. --systemd-cgroup
+// makes no other one there, and the container's cgroup is below the unit's,
+// beside the supervisor's, whatever linux.cgroupsPath says about slices.
+func inOwnUnit() bool {
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(b)) {
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+			return isOwnUnit(path)
+		}
+	}
+	return false
+}
+
+// isOwnUnit says whether a cgroup is the supervisor's of a berth container:
+// berth-NAME.service, or container@NAME.service, with supervisor below.
+func isOwnUnit(path string) bool {
+	dir, leaf := filepath.Split(path)
+	unit := filepath.Base(dir)
+	return leaf == "supervisor" && strings.HasSuffix(unit, ".service") &&
+		(strings.HasPrefix(unit, "berth-") || strings.HasPrefix(unit, "container@"))
+}

@@ -143,14 +143,12 @@ func inside() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err
 	}
-	if !isFS("/sys/fs/cgroup", unix.CGROUP2_SUPER_MAGIC) {
-		if err := unix.Unmount("/sys/fs/cgroup", unix.MNT_DETACH); err != nil && err != unix.EINVAL {
-			return err
-		}
-	}
 	// Also where it is cgroup2 already: this one begins at our cgroup.
+	if err := unix.Unmount("/sys/fs/cgroup", unix.MNT_DETACH); err != nil && err != unix.EINVAL {
+		return fmt.Errorf("unmount cgroups: %w", err)
+	}
 	if err := unix.Mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, ""); err != nil {
-		return err
+		return fmt.Errorf("mount cgroups: %w", err)
 	}
 	return enterCgroup("/sys/fs/cgroup/tests")
 }

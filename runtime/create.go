@@ -127,6 +127,7 @@ type launch struct {
 	term       terminal
 	cwd, exe   int
 	attrs      []attr
+	agent      int      // the seccomp agent's socket
 	later      []joined // namespaces that the init joins
 	notify     int      // the socket of opt.Notify, for a run
 	madeCgroup bool
@@ -166,7 +167,7 @@ func newLaunch(ctx context.Context, root, id, bundle string, opt *CreateOptions)
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
-	l := &launch{ctx: ctx, sock: -1, theirs: -1, listen: -1, cgroupFD: -1, pidfd: -1, cwd: -1, exe: -1, notify: -1,
+	l := &launch{ctx: ctx, sock: -1, theirs: -1, listen: -1, cgroupFD: -1, pidfd: -1, cwd: -1, exe: -1, notify: -1, agent: -1,
 		root: rootfs{fd: -1, proc: -1}, term: terminal{-1, -1, ""}}
 	if opt != nil {
 		l.opt = *opt
@@ -292,6 +293,9 @@ func (l *launch) run() error {
 		return err
 	}
 	first := l.begin()
+	if notifies(l.spec.Linux.Seccomp) {
+		l.c.rec.Listener = &listener{FD: l.freeFD(), Word: l.prog.words(0)}
+	}
 	l.compiled = make(chan struct{})
 	go func() {
 		defer close(l.compiled)
@@ -530,7 +534,16 @@ func (l *launch) proceed(cmd command, env []string) error {
 			return l.fenceErr
 		}
 	}
-	id.filter, id.flags = l.filter.code, l.filter.flags
+	id.filter, id.flags, id.sock = l.filter.code, l.filter.flags, l.sockFD()
+	if n := l.c.rec.Listener; n != nil {
+		id.word = n.Word
+		if !l.wait {
+			err := l.onHost(func() (err error) { l.agent, err = dialAgent(l.spec.Linux.Seccomp); return err })
+			if err != nil {
+				return err
+			}
+		}
+	}
 	if n := nofile.AtStart(); n.Max != 0 {
 		id.nofile = &unix.Rlimit{Cur: n.Cur, Max: n.Max}
 	}
@@ -569,6 +582,14 @@ func (l *launch) awaitStart() {
 // await waits until the init waits for its start, or has been started, and
 // writes the record.
 func (l *launch) await() error {
+	if n := l.c.rec.Listener; n != nil && !l.wait {
+		if err := told(l.sock); err != nil {
+			return err
+		}
+		if err := n.deliver(l.agent, l.sock, l.pid, l.pidfd, l.spec.Linux.Seccomp, l.created()); err != nil {
+			return err
+		}
+	}
 	msg, fds, err := receive(l.sock)
 	closeAll(fds)
 	if err != nil {
@@ -618,7 +639,7 @@ func (l *launch) close() {
 		<-l.fenced
 	}
 	closeSources(l.mounts)
-	for _, fd := range []*int{&l.sock, &l.theirs, &l.listen, &l.cgroupFD, &l.pidfd, &l.root.fd, &l.root.proc, &l.term.slave, &l.cwd, &l.exe} {
+	for _, fd := range []*int{&l.sock, &l.theirs, &l.listen, &l.cgroupFD, &l.pidfd, &l.root.fd, &l.root.proc, &l.term.slave, &l.cwd, &l.exe, &l.agent} {
 		if *fd >= 0 {
 			unix.Close(*fd)
 			*fd = -1

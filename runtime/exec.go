@@ -43,7 +43,7 @@ func (c *Container) Exec(ctx context.Context, process *specs.Process, opt *ExecO
 	if err := checkProcess(process); err != nil {
 		return nil, err
 	}
-	e := &entry{ctx: ctx, c: c, process: process, sock: -1, theirs: -1, initFD: -1, cgroupFD: -1, cwd: -1, exe: -1, pidfd: -1,
+	e := &entry{ctx: ctx, c: c, process: process, sock: -1, theirs: -1, initFD: -1, cgroupFD: -1, cwd: -1, exe: -1, pidfd: -1, agent: -1,
 		root: rootfs{fd: -1}, term: terminal{-1, -1, ""}}
 	if opt != nil {
 		e.opt = *opt
@@ -89,6 +89,9 @@ type entry struct {
 	sock, theirs               int
 	pid, pidfd                 int
 	attrs                      []attr
+	agent                      int // the seccomp agent's socket
+	listener                   *listener
+	told                       bool // that the filter is about to be loaded
 }
 
 // scheduled says that the process waits for what can be done for it only once it is
@@ -135,7 +138,7 @@ func likeInit(process, base *specs.Process) *specs.Process {
 }
 
 func (e *entry) close() {
-	for _, fd := range []*int{&e.sock, &e.theirs, &e.initFD, &e.cgroupFD, &e.cwd, &e.exe, &e.pidfd, &e.root.fd, &e.term.master, &e.term.slave} {
+	for _, fd := range []*int{&e.sock, &e.theirs, &e.initFD, &e.cgroupFD, &e.cwd, &e.exe, &e.pidfd, &e.root.fd, &e.term.master, &e.term.slave, &e.agent} {
 		if *fd >= 0 {
 			unix.Close(*fd)
 			*fd = -1
@@ -338,6 +341,13 @@ func (e *entry) write(spec *specs.Spec, cmd command) (first uint64, err error) {
 			return 0, err
 		}
 	}
+	if notifies(spec.Linux.Seccomp) {
+		e.listener = &listener{FD: sock + 1, Word: p.words(0)}
+		id.sock, id.word = sock, e.listener.Word
+		if e.agent, err = dialAgent(spec.Linux.Seccomp); err != nil {
+			return 0, err
+		}
+	}
 	id.dropped = early
 	id.finish(p)
 	return first, nil
@@ -411,6 +421,8 @@ func (e *entry) second() error {
 			return failed
 		case msg == nil:
 			return errors.New("enter container: the process ended")
+		default:
+			e.told = true
 		}
 	}
 }
@@ -452,6 +464,16 @@ func (e *entry) await(spec *specs.Spec) error {
 	if score != nil {
 		l := launch{pid: e.pid}
 		if err := l.writeProc("oom_score_adj", strconv.Itoa(*score)); err != nil {
+			return err
+		}
+	}
+	if e.listener != nil {
+		if !e.told {
+			if err := told(e.sock); err != nil {
+				return err
+			}
+		}
+		if err := e.listener.deliver(e.agent, e.sock, e.pid, e.pidfd, spec.Linux.Seccomp, e.c.State()); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,8 @@
 // it is copied to, in a process that has thrown everything else away.
 TEXT interp<>(SB), NOSPLIT|NOFRAME, $0-0
 loop:
+	TESTQ	$8, 72(R12)
+	JNE	spin
 	MOVQ	0(R12), AX
 	MOVQ	8(R12), DI
 	MOVQ	16(R12), SI
@@ -50,6 +52,17 @@ tolerated:
 	JEQ	advance
 	MOVQ	BX, R12
 	JMP	loop
+spin:
+	MOVQ	8(R12), DI
+	MOVQ	16(R12), SI
+look:
+	MOVL	(DI), AX
+	TESTL	AX, AX
+	JNE	advance
+	PAUSE
+	DECQ	SI
+	JNE	look
+	UNDEF
 report:
 	MOVQ	AX, 0(R13)
 	MOVQ	80(R12), BX

@@ -4,6 +4,8 @@
 // See interp_amd64.s.
 TEXT interp<>(SB), NOSPLIT|NOFRAME, $0-0
 loop:
+	MOVD	72(R19), R9
+	TBNZ	$3, R9, spin
 	MOVD	0(R19), R8
 	MOVD	8(R19), R0
 	MOVD	16(R19), R1
@@ -43,6 +45,16 @@ tolerated:
 	CBZ	R9, advance
 	MOVD	R9, R19
 	B	loop
+spin:
+	MOVD	8(R19), R0
+	MOVD	16(R19), R1
+look:
+	MOVWU	(R0), R2
+	CBNZ	R2, advance
+	YIELD
+	SUB	$1, R1, R1
+	CBNZ	R1, look
+	UNDEF
 report:
 	MOVD	R0, 0(R20)
 	MOVD	80(R19), R9

@@ -153,6 +153,8 @@ type identity struct {
 	env     []string
 	filter  []unix.SockFilter
 	flags   uint64 // of the seccomp filter
+	sock    int    // where failures are reported
+	word    uint64 // see listener
 	keyring string // name of the session keyring, "" = the caller's is kept
 	userns  bool
 	nofile  *unix.Rlimit // soft limit that Go raised at start
@@ -274,5 +276,11 @@ func (id *identity) seccomp(p *program) {
 		b = append(b, byte(f.Code), byte(f.Code>>8), f.Jt, f.Jf, byte(f.K), byte(f.K>>8), byte(f.K>>16), byte(f.K>>24))
 	}
 	prog := p.words(uint64(len(id.filter)), p.bytes(b))
+	if id.word != 0 {
+		p.add("report", unix.SYS_SENDTO, uint64(id.sock), p.words(0), 8, unix.MSG_NOSIGNAL, 0, 0)
+	}
 	p.add("load seccomp filter", unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, id.flags, prog)
+	if id.word != 0 {
+		p.spin(id.word)
+	}
 }

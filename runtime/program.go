@@ -25,6 +25,7 @@ const (
 	anyError     = 1 << iota // no error is a failure
 	jumpZero                 // result 0 jumps to next
 	jumpPositive             // a positive result jumps to next
+	spinning                 // no system call: see spin
 )
 
 // head is what the interpreter fills in when a step fails, before it goes on

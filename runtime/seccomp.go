@@ -86,6 +86,7 @@ const (
 	retKillThread  = 0x00000000
 	retTrap        = 0x00030000
 	retErrno       = 0x00050000
+	retNotify      = 0x7fc00000
 	retTrace       = 0x7ff00000
 	retLog         = 0x7ffc0000
 	retAllow       = 0x7fff0000
@@ -113,7 +114,7 @@ func retOf(a specs.LinuxSeccompAction, errno *uint) (uint32, error) {
 	case specs.ActLog:
 		return retLog, nil
 	case specs.ActNotify:
-		return 0, &UnsupportedError{Feature: "seccomp action " + string(a)}
+		return retNotify, nil
 	}
 	return 0, fmt.Errorf("seccomp: unknown action %q", a)
 }
@@ -143,9 +144,6 @@ func compileSeccomp(s *specs.LinuxSeccomp) ([]unix.SockFilter, uint64, error) {
 	if s == nil {
 		return nil, 0, nil
 	}
-	if s.ListenerPath != "" {
-		return nil, 0, &UnsupportedError{Feature: "seccomp listenerPath"}
-	}
 	flags := uint64(unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW)
 	if s.Flags != nil {
 		flags = 0
@@ -156,6 +154,12 @@ func compileSeccomp(s *specs.LinuxSeccomp) ([]unix.SockFilter, uint64, error) {
 			}
 			flags |= bit
 		}
+	}
+	if notifies(s) {
+		flags |= unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
+	} else {
+		// Of the listener, and refused without (Linux 5.19).
+		flags &^= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 	}
 	prog, err := compileFor(s, machine)
 	return prog, flags, err
@@ -328,7 +332,7 @@ func casesOf(args []specs.LinuxSeccompArg, ret uint32) ([]ruleCase, error) {
 // than refused by it. Programs fall back on ENOSYS and not on EPERM, so those
 // get ENOSYS. A profile that lets through what it does not know has none.
 func newerThan(s *specs.LinuxSeccomp, rules []rule, deflt uint32) uint32 {
-	if len(rules) == 0 || deflt == retAllow || deflt == retLog || deflt&0xffff0000 == retTrace ||
+	if len(rules) == 0 || deflt == retAllow || deflt == retLog || deflt&0xffff0000 == retTrace || deflt == retNotify ||
 		deflt == retErrno|uint32(unix.ENOSYS) {
 		return 0
 	}

@@ -76,6 +76,9 @@ func checkSpec(s *specs.Spec) error {
 			return fmt.Errorf("rootfsPropagation %q: unknown", p)
 		}
 	}
+	if err := checkNotify(s.Linux.Seccomp); err != nil {
+		return err
+	}
 	if err := checkTime(s); err != nil {
 		return err
 	}

@@ -32,11 +32,12 @@ type record struct {
 	Rootfs      string            `json:"rootfs"`
 	Created     time.Time         `json:"created"`
 	Cgroup      string            `json:"cgroup,omitempty"`
-	Unit        string            `json:"unit,omitempty"`    // of systemd, that owns the cgroup
-	Namespaces  uint64            `json:"namespaces"`        // clone flags of those that are not the runtime's own
-	Hooks       bool              `json:"hooks,omitempty"`   // the configuration has some
-	Mounted     bool              `json:"mounted,omitempty"` // the root is mounted in a namespace that outlives the container
-	Chroot      bool              `json:"chroot,omitempty"`  // the root is the init's alone, not its mount namespace's
+	Unit        string            `json:"unit,omitempty"`     // of systemd, that owns the cgroup
+	Namespaces  uint64            `json:"namespaces"`         // clone flags of those that are not the runtime's own
+	Hooks       bool              `json:"hooks,omitempty"`    // the configuration has some
+	Mounted     bool              `json:"mounted,omitempty"`  // the root is mounted in a namespace that outlives the container
+	Chroot      bool              `json:"chroot,omitempty"`   // the root is the init's alone, not its mount namespace's
+	Listener    *listener         `json:"listener,omitempty"` // of the init's seccomp filter
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 

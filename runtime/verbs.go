@@ -46,11 +46,23 @@ func (c *Container) Start(ctx context.Context) error {
 			return errors.Join(err, c.end(ctx))
 		}
 	}
+	agent, seccomp, err := c.agent()
+	if err != nil {
+		return err
+	}
+	if agent >= 0 {
+		defer unix.Close(agent)
+	}
 	if err := unix.Send(fd, []byte{1}, unix.MSG_NOSIGNAL); err != nil {
 		return fmt.Errorf("start %s: %w", c.rec.ID, err)
 	}
-	// The end of the connection is the execve: the init's end closes on it.
-	_, _, err = receive(fd)
+	if agent >= 0 {
+		err = c.deliver(agent, fd, seccomp)
+	}
+	if err == nil {
+		// The end of the connection is the execve: the init's end closes on it.
+		_, _, err = receive(fd)
+	}
 	if err != nil {
 		// The init is ending; state says so as soon as we have.
 		if e := c.end(ctx); e != nil {
@@ -65,6 +77,32 @@ func (c *Container) Start(ctx context.Context) error {
 		return errors.Join(err, c.end(ctx))
 	}
 	return nil
+}
+
+// agent connects to the agent of the init's seccomp filter, if it has one.
+func (c *Container) agent() (fd int, profile *specs.LinuxSeccomp, err error) {
+	if c.rec.Listener == nil {
+		return -1, nil, nil
+	}
+	s, err := c.spec()
+	if err != nil {
+		return -1, nil, err
+	}
+	fd, err = dialAgent(s.Linux.Seccomp)
+	return fd, s.Linux.Seccomp, err
+}
+
+// deliver gets the init's listener to the agent.
+func (c *Container) deliver(agent, sock int, profile *specs.LinuxSeccomp) error {
+	if err := told(sock); err != nil {
+		return err
+	}
+	pidfd, err := c.pidfd()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(pidfd)
+	return c.rec.Listener.deliver(agent, sock, c.rec.Pid, pidfd, profile, c.stateAs(specs.StateCreated))
 }
 
 // hooks reads the container's hooks.

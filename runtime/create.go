@@ -235,6 +235,10 @@ func newLaunch(ctx context.Context, root, id, bundle string, opt *CreateOptions)
 			return nil, err
 		}
 	}
+	if c.rec.Resctrl, err = openResctrl(l.spec.Linux.IntelRdt, id); err != nil {
+		l.abandon()
+		return nil, err
+	}
 	if err := writeNew(filepath.Join(c.dir, configFile), config, 0o600); err != nil {
 		l.abandon()
 		return nil, fmt.Errorf("write %s: %w", configFile, err)
@@ -248,14 +252,6 @@ func (l *launch) supported() error {
 		return err
 	}
 	lin := l.spec.Linux
-	for feature, asked := range map[string]bool{
-		"linux.intelRdt":   lin.IntelRdt != nil,
-		"linux.netDevices": len(lin.NetDevices) > 0,
-	} {
-		if asked {
-			return &UnsupportedError{Feature: feature}
-		}
-	}
 	if lin.MountLabel != "" {
 		if err := needSELinux("linux.mountLabel"); err != nil {
 			return err
@@ -681,6 +677,7 @@ func (l *launch) abandon() {
 		cancel()
 	}
 	if l.c != nil {
+		l.c.rec.Resctrl.remove() //nolint:errcheck // as above
 		removeDir(l.c.dir)
 	}
 }

@@ -97,7 +97,7 @@ type entry struct {
 // scheduled says that the process waits for what can be done for it only once it is
 // there.
 func (e *entry) scheduled() bool {
-	return e.process.Scheduler != nil || e.process.IOPriority != nil
+	return e.process.Scheduler != nil || e.process.IOPriority != nil || e.c.rec.Resctrl != nil
 }
 
 // sendAttrs hands over what the process writes to its attributes.
@@ -447,6 +447,11 @@ func (e *entry) await(spec *specs.Spec) error {
 	if e.scheduled() {
 		if err := schedule(e.pid, e.process); err != nil {
 			return err
+		}
+		if r := e.c.rec.Resctrl; r != nil {
+			if err := r.add(e.pid); err != nil {
+				return err
+			}
 		}
 		if err := unix.Send(e.sock, []byte{1}, unix.MSG_NOSIGNAL); err != nil {
 			return fmt.Errorf("start process: %w", err)

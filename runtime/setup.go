@@ -39,6 +39,11 @@ func (l *launch) setUp(first uint64) (err error) {
 	if err := l.score(); err != nil {
 		return err
 	}
+	if r := l.c.rec.Resctrl; r != nil {
+		if err := r.add(l.pid); err != nil {
+			return err
+		}
+	}
 	if err := l.openIDMaps(); err != nil {
 		return err
 	}
@@ -53,6 +58,9 @@ func (l *launch) setUp(first uint64) (err error) {
 		return err
 	}
 	if l.root.fd, err = l.openRoot(); err != nil {
+		return err
+	}
+	if err := l.moveDevices(); err != nil {
 		return err
 	}
 	if err := l.hostHooks(); err != nil {

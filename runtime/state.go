@@ -38,6 +38,7 @@ type record struct {
 	Mounted     bool              `json:"mounted,omitempty"`  // the root is mounted in a namespace that outlives the container
 	Chroot      bool              `json:"chroot,omitempty"`   // the root is the init's alone, not its mount namespace's
 	Listener    *listener         `json:"listener,omitempty"` // of the init's seccomp filter
+	Resctrl     *resctrl          `json:"resctrl,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 

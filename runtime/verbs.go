@@ -249,6 +249,9 @@ func (c *Container) destroy(ctx context.Context) error {
 	if err := (cgroup{c.rec.Cgroup}).remove(ctx); err != nil {
 		return err
 	}
+	if err := c.rec.Resctrl.remove(); err != nil {
+		return err
+	}
 	if c.rec.Mounted {
 		s, err := c.spec()
 		if err == nil {

@@ -131,6 +131,7 @@ type launch struct {
 	later      []joined // namespaces that the init joins
 	notify     int      // the socket of opt.Notify, for a run
 	madeCgroup bool
+	hooked     bool          // hooks have been run, or would have been
 	attached   bool          // the root has been mounted at its path
 	filter     filter        // the seccomp filter
 	compiled   chan struct{} // closed when filter is there
@@ -679,6 +680,10 @@ func (l *launch) abandon() {
 	if l.c != nil {
 		l.c.rec.Resctrl.remove() //nolint:errcheck // as above
 		removeDir(l.c.dir)
+	}
+	if l.hooked && l.spec.Hooks != nil {
+		// The lifecycle goes on at its end.
+		runPostStop(context.WithoutCancel(l.ctx), l.spec.Hooks.Poststop, l.c.stateAs(specs.StateStopped)) //nolint:errcheck // as above
 	}
 }
 

@@ -24,20 +24,25 @@ func Features() *features.Features {
 			Capabilities: capabilityNames,
 			Cgroup:       &features.Cgroup{V1: &no, V2: &yes, Systemd: &yes, SystemdUser: &yes, Rdma: &yes},
 			Seccomp:      knownSeccomp(),
-			Apparmor:     &features.Apparmor{Enabled: &no},
-			Selinux:      &features.Selinux{Enabled: &no},
-			IntelRdt:     &features.IntelRdt{Enabled: &no},
-			MountExtensions: &features.MountExtensions{
-				IDMap: &features.IDMap{Enabled: &no},
+			Apparmor:     &features.Apparmor{Enabled: &yes},
+			Selinux:      &features.Selinux{Enabled: &yes},
+			IntelRdt:     &features.IntelRdt{Enabled: &yes, Schemata: &yes, Monitoring: &yes},
+			MemoryPolicy: &features.MemoryPolicy{
+				Modes: []string{
+					"MPOL_DEFAULT", "MPOL_BIND", "MPOL_INTERLEAVE", "MPOL_WEIGHTED_INTERLEAVE", "MPOL_PREFERRED",
+					"MPOL_PREFERRED_MANY", "MPOL_LOCAL",
+				},
+				Flags: []string{"MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"},
 			},
-			NetDevices: &features.NetDevices{Enabled: &no},
+			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
+			NetDevices:      &features.NetDevices{Enabled: &yes},
 		},
 		PotentiallyUnsafeConfigAnnotations: []string{"org.systemd.property."},
 	}
 }
 
 func knownMountOptions() []string {
-	list := []string{"bind", "rbind", "defaults", "remount", "tmpcopyup"}
+	list := []string{"bind", "rbind", "defaults", "remount", "tmpcopyup", "idmap", "ridmap"}
 	for name := range attrOptions {
 		list = append(list, name, "r"+name)
 	}
@@ -45,6 +50,7 @@ func knownMountOptions() []string {
 		list = append(list, name, "r"+name)
 	}
 	list = slices.AppendSeq(list, maps.Keys(superOptions))
+	list = slices.AppendSeq(list, maps.Keys(mountFlags))
 	slices.Sort(list)
 	return slices.Compact(list)
 }

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -24,6 +26,40 @@ func runHooks(ctx context.Context, point string, hooks []specs.Hook, state specs
 	for i := range hooks {
 		if err := runHook(ctx, &hooks[i], in); err != nil {
 			return fmt.Errorf("run %s hook #%d %s: %w", point, i, hooks[i].Path, err)
+		}
+	}
+	return nil
+}
+
+// runPostStop runs the poststop hooks. They all are run, and none that fails
+// brings anything back: what comes out is a WarningError.
+func runPostStop(ctx context.Context, hooks []specs.Hook, state specs.State) error {
+	var errs []error
+	for i := range hooks {
+		if err := runHooks(ctx, "poststop", hooks[i:i+1], state); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return &WarningError{errors.Join(errs...)}
+}
+
+// checkHooks checks the configuration's hooks.
+func checkHooks(h *specs.Hooks) error {
+	if h == nil {
+		return nil
+	}
+	//lint:ignore SA1019 engines still use prestart
+	for _, list := range [][]specs.Hook{h.Prestart, h.CreateRuntime, h.CreateContainer, h.StartContainer, h.Poststart, h.Poststop} {
+		for i := range list {
+			if !strings.HasPrefix(list[i].Path, "/") {
+				return fmt.Errorf("hook %q: path must be absolute", list[i].Path)
+			}
+			if t := list[i].Timeout; t != nil && *t <= 0 {
+				return fmt.Errorf("hook %s: timeout must be greater than zero", list[i].Path)
+			}
 		}
 	}
 	return nil

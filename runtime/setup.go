@@ -63,6 +63,7 @@ func (l *launch) setUp(first uint64) (err error) {
 	if err := l.moveDevices(); err != nil {
 		return err
 	}
+	l.hooked = true
 	if err := l.hostHooks(); err != nil {
 		return err
 	}

@@ -79,6 +79,9 @@ func checkSpec(s *specs.Spec) error {
 	if err := checkNotify(s.Linux.Seccomp); err != nil {
 		return err
 	}
+	if err := checkHooks(s.Hooks); err != nil {
+		return err
+	}
 	if err := checkDevices(s); err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func (c *Container) Start(ctx context.Context) error {
 	}
 	if len(hooks.StartContainer) > 0 {
 		if err := c.startHooks(ctx, hooks.StartContainer); err != nil {
-			return errors.Join(err, c.end(ctx))
+			return c.stop(ctx, err)
 		}
 	}
 	agent, seccomp, err := c.agent()
@@ -65,18 +65,23 @@ func (c *Container) Start(ctx context.Context) error {
 	}
 	if err != nil {
 		// The init is ending; state says so as soon as we have.
-		if e := c.end(ctx); e != nil {
-			return errors.Join(err, e)
-		}
+		return c.stop(ctx, err)
 	}
 	unix.Unlink(filepath.Join(c.dir, startFile))
-	if err != nil {
-		return err
-	}
 	if err := runHooks(ctx, "poststart", hooks.Poststart, c.stateAs(specs.StateRunning)); err != nil {
-		return errors.Join(err, c.end(ctx))
+		return c.stop(ctx, err)
 	}
 	return nil
+}
+
+// stop ends a container that could not be started, because of err. What is left
+// is for Delete, with its poststop hooks.
+func (c *Container) stop(ctx context.Context, err error) error {
+	if e := c.end(ctx); e != nil {
+		return errors.Join(err, e)
+	}
+	unix.Unlink(filepath.Join(c.dir, startFile))
+	return err
 }
 
 // agent connects to the agent of the init's seccomp filter, if it has one.
@@ -267,14 +272,7 @@ func (c *Container) destroy(ctx context.Context) error {
 	if hookErr != nil {
 		return &WarningError{hookErr}
 	}
-	var failed error
-	for i := range hooks.Poststop {
-		failed = errors.Join(failed, runHooks(ctx, "poststop", hooks.Poststop[i:i+1], c.stateAs(specs.StateStopped)))
-	}
-	if failed != nil {
-		return &WarningError{failed}
-	}
-	return nil
+	return runPostStop(ctx, hooks.Poststop, c.stateAs(specs.StateStopped))
 }
 
 // Forget removes a container's directory that has no record, since create was

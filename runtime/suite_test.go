@@ -198,7 +198,7 @@ func installBusybox(t *testing.T, root string) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"true", "sh", "cat", "sleep", "id", "ls", "echo", "mount", "grep", "stat", "env", "kill",
-		"readlink", "sed", "sort", "cut", "uname", "ip", "touch", "mkdir", "head", "hostname", "pwd", "tty", "stty", "wc", "ps", "umount", "chmod", "test"} {
+		"readlink", "sed", "sort", "cut", "uname", "ip", "touch", "mkdir", "head", "hostname", "pwd", "tty", "stty", "wc", "ps", "umount", "chmod", "test", "mknod", "seq"} {
 		if err := os.Symlink("busybox", filepath.Join(root, "bin", name)); err != nil {
 			t.Fatal(err)
 		}

@@ -594,7 +594,8 @@ func TestUserNamespace(t *testing.T) {
 			if s.name != "runc" { // which may not make the directory that it copies to
 				c.Mounts = append(c.Mounts, specs.Mount{Destination: "/odd", Source: "tmpfs", Type: "tmpfs", Options: []string{"tmpcopyup"}})
 			}
-		}, "sh", "-c", "id -u; cat /proc/self/uid_map; touch /dev/shm/x /made && stat -c %u /dev/shm /dev/shm/x /made /odd/sub/file; echo > /dev/null && echo null; sleep 60")
+			c.Mounts = append(c.Mounts, specs.Mount{Destination: "/new/dir", Source: "tmpfs", Type: "tmpfs"})
+		}, "sh", "-c", "id -u; cat /proc/self/uid_map; touch /dev/shm/x /tmp/made && stat -c %u /dev/shm /dev/shm/x /tmp/made /odd/sub/file; echo > /dev/null && echo null; sleep 60")
 		if err := errors.Join(os.MkdirAll(b+"/rootfs/odd/sub", 0o700), os.WriteFile(b+"/rootfs/odd/sub/file", nil, 0o600)); err != nil {
 			t.Fatal(err)
 		}
@@ -604,6 +605,7 @@ func TestUserNamespace(t *testing.T) {
 		for d := b; len(d) > 1; d = filepath.Dir(d) {
 			os.Chmod(d, 0o755)
 		}
+		os.Chmod(b+"/rootfs", 0o555) // as Podman has it: a mode is nothing to root
 		out, err := os.Create(filepath.Join(b, "out"))
 		if err != nil {
 			t.Fatal(err)
@@ -623,7 +625,7 @@ func TestUserNamespace(t *testing.T) {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
-		s.run(t, "exec", id, "sh", "-c", "id -u; cat /proc/self/uid_map; stat -c %u /made").want(t, "0\n         0     100000      65536\n0")
+		s.run(t, "exec", id, "sh", "-c", "id -u; cat /proc/self/uid_map; stat -c %u /tmp/made").want(t, "0\n         0     100000      65536\n0")
 	})
 }
 

@@ -91,12 +91,19 @@ func (r rootfs) ordinary(p string, file bool) (int, error) {
 	return fd, err
 }
 
-// as runs f, which makes inodes, as the container's root.
+// as runs f, which makes inodes, as the container's root: what it makes is that
+// user's, and, as for root inside, no mode is in its way. Taking another file
+// system id drops the capabilities for that unless the securebits say not to.
 func (r rootfs) as(f func() error) error {
 	if r.uid == 0 && r.gid == 0 {
 		return f()
 	}
-	// Of this thread alone; the system calls cannot fail for root.
+	// All of it of this thread alone. The ids cannot fail for root; without the
+	// right to set securebits the modes count, as for any other.
+	if bits, err := unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0); err == nil {
+		unix.Prctl(unix.PR_SET_SECUREBITS, uintptr(bits|noSetuidFixup), 0, 0, 0) //nolint:errcheck // as above
+		defer unix.Prctl(unix.PR_SET_SECUREBITS, uintptr(bits), 0, 0, 0)         //nolint:errcheck // as above
+	}
 	unix.SetfsgidRetGid(r.gid)
 	unix.SetfsuidRetUid(r.uid)
 	defer func() {
@@ -105,6 +112,9 @@ func (r rootfs) as(f func() error) error {
 	}()
 	return f()
 }
+
+// noSetuidFixup is SECBIT_NO_SETUID_FIXUP of linux/securebits.h.
+const noSetuidFixup = 1 << 2
 
 // mkdirAll opens a directory of the container, making it and its parents where
 // they are missing. A dangling symlink on the way is followed and its target made.

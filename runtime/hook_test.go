@@ -121,6 +121,9 @@ func TestPoststopWarns(t *testing.T) {
 // Where each hook's path is looked up and where it runs.
 func TestHookNamespaces(t *testing.T) {
 	each(t, func(t *testing.T, s *subject) {
+		if s.name == "crun" && !older(s.version(t), "1.21") {
+			s.differs(t, "start dies by a signal where a startContainer hook cannot be found", "crun")
+		}
 		id := s.id(t)
 		host := t.TempDir()
 		os.Chmod(filepath.Dir(host), 0o777)
@@ -156,7 +159,7 @@ func TestHookNamespaces(t *testing.T) {
 			if name == "createContainer" && len(got) == 5 {
 				got, want = got[:4], want[:4] // there is no other process in the pid namespace yet
 			}
-			if name == "startContainer" && s.name == "crun" {
+			if name == "startContainer" && s.name == "crun" && len(got) == 5 {
 				got, want = got[:4], want[:4] // its /proc has no pid there
 			}
 			if fmt.Sprint(got) != fmt.Sprint(want) {

@@ -48,6 +48,7 @@ func TestTimeNamespace(t *testing.T) {
 		if up < days*86400 {
 			t.Errorf("uptime in an exec: %s", r)
 		}
+		s.differs(t, "a joined one breaks it", "crun")
 		// Its neighbour.
 		want, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/time", pid))
 		if err != nil {

@@ -50,11 +50,21 @@
 // has root's rights over the namespace from there, and makes inodes as the
 // container's root by setting its file system ids (rootfs.as). Where the user
 // namespace exists already, the init joins it and clones once more
-// (launch.joinUser).
+// (program.cloneAgain). Time and mount namespaces that exist it joins by itself,
+// too; a new time namespace is the thread's children's, made before the clone.
 //
 // The init's descriptors are known by their numbers, since it closed all but
 // those: 0 to 2, the preserved ones, then the pair, then the start socket;
 // whatever it opens or receives gets the next number.
+//
+// A container without a mount namespace of its own, or with --no-pivot, is in a
+// changed root (root.go): what the others have by pivot_root, its processes do
+// for themselves, and Delete unmounts what it has left in the other namespace.
+//
+// What a process can be given from outside is given so: priorities, hard limits,
+// the files in /proc/PID/attr, opened by the runtime and only written by the
+// process. A seccomp filter with a listener has the process wait without a
+// system call (listener.go).
 //
 // # How a container is started
 //
@@ -105,10 +115,15 @@
 // It talks to no systemd and enables no controllers: it is given a cgroup, a
 // leaf below one that is delegated, and writes the limits that the leaf has
 // files for; what the leaf lacks is passed over, being the giver's to set on the
-// unit above. Rules of linux.resources.devices are not enforced yet. Refused as
-// UnsupportedError: AppArmor and SELinux labels, idmapped mounts, time namespaces,
-// joined mount namespaces, seccomp listeners, personality, scheduler
-// and I/O priority, CPU affinity, intelRdt, netDevices, memoryPolicy, --no-pivot.
+// unit above.
+//
+// What the kernel lacks is an UnsupportedError: SELinux, AppArmor and resctrl
+// where they are not there, ids of a file system that cannot be mapped. SELinux
+// and resctrl have been run by nobody yet. A time namespace belongs to the
+// runtime's user namespace, and startContainer hooks see the host's clocks in a
+// start of its own: a process of several threads cannot join one. Nothing loads
+// AppArmor profiles. SPEC.md says of every field where it is done.
+//
 // It needs Linux 5.15 (mount_setattr, openat2, clone3 into a cgroup, cgroup.kill)
 // on amd64 or arm64.
 package runtime

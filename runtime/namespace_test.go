@@ -265,3 +265,20 @@ func TestTimeOffsetsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestDomainname(t *testing.T) {
+	each(t, func(t *testing.T, s *subject) {
+		s.needs(t, "domainname", "runc 1.2", "crun 1.9")
+		s.shell(t, func(c *specs.Spec) { c.Domainname = "some.domain" }, "cat /proc/sys/kernel/domainname").want(t, "some.domain")
+	})
+}
+
+func TestAnnotations(t *testing.T) {
+	each(t, func(t *testing.T, s *subject) {
+		id := s.id(t)
+		s.must(t, "run", "-d", "--bundle", bundle(t, func(c *specs.Spec) { c.Annotations = map[string]string{"org.example.a": "b"} }, "sleep", "60"), id)
+		if st := s.state(t, id); len(st.Annotations) != 1 || st.Annotations["org.example.a"] != "b" {
+			t.Errorf("%+v", st)
+		}
+	})
+}

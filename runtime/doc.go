@@ -83,6 +83,30 @@
 // and joins the namespaces by the init's pidfd in one setns; its clone is born in
 // there and goes on like an init (entry.write says why).
 //
+// # Cgroups
+//
+// A container has one cgroup of version 2. Who made the cgroups above it, and
+// limits them, is told by the caller, in one of three ways.
+//
+// As it is for any engine with a cgroupfs driver: linux.cgroupsPath is made, all
+// controllers are enabled on the way to it (cgroup.enable), the limits of
+// linux.resources are written, and one that cannot be set is an error by its
+// name. What is asked of cgroup v1 alone is an UnsupportedError.
+//
+// With CreateOptions.Delegated, as berth-shim has it: the cgroup is a leaf in
+// the unit of systemd that the container runs in, the unit has the limits, and
+// the shim keeps a copy of them in the leaf for the container to read. What the
+// leaf lacks a file for is passed over. The rules for devices are the unit's too:
+// the configuration has none.
+//
+// With CreateOptions.Place, as --systemd-cgroup has it: the caller makes the
+// cgroup, around the init, which exists and waits (a scope of systemd is made of
+// processes); then as in the first way, but for the path.
+//
+// Rules for devices are a program of eBPF that the kernel asks at each open and
+// mknod (devicefilter.go), attached beside others that the cgroup may have, and
+// replaced in one step by Update.
+//
 // # Safety
 //
 // No path of the container is ever resolved as a string: rootfs.open asks the
@@ -112,17 +136,13 @@
 //
 // # What it does not do
 //
-// It talks to no systemd and enables no controllers: it is given a cgroup, a
-// leaf below one that is delegated, and writes the limits that the leaf has
-// files for; what the leaf lacks is passed over, being the giver's to set on the
-// unit above.
-//
-// What the kernel lacks is an UnsupportedError: SELinux, AppArmor and resctrl
-// where they are not there, ids of a file system that cannot be mapped. SELinux
-// and resctrl have been run by nobody yet. A time namespace belongs to the
-// runtime's user namespace, and startContainer hooks see the host's clocks in a
-// start of its own: a process of several threads cannot join one. Nothing loads
-// AppArmor profiles. SPEC.md says of every field where it is done.
+// It talks to no systemd: see Cgroups. What the kernel lacks is an
+// UnsupportedError: SELinux, AppArmor and resctrl where they are not there, ids of
+// a file system that cannot be mapped. SELinux and resctrl have been run by nobody
+// yet. A time namespace belongs to the runtime's user namespace, and
+// startContainer hooks see the host's clocks in a start of its own: a process of
+// several threads cannot join one. Nothing loads AppArmor profiles. SPEC.md says of
+// every field where it is done.
 //
 // It needs Linux 5.15 (mount_setattr, openat2, clone3 into a cgroup, cgroup.kill)
 // on amd64 or arm64.

@@ -39,6 +39,7 @@ func TestControls(t *testing.T) {
 		{"no swap", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: num(100), Swap: num(100)}}, "memory.swap.max=0,memory.max=100"},
 		{"swap unlimited", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: num(100), Swap: num(-1)}}, "memory.swap.max=max,memory.max=100"},
 		{"memory unlimited", specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: num(-1)}}, "memory.swap.max=max,memory.max=max"},
+		//lint:ignore SA1019 it is what is tested
 		{"kernel memory is passed over", specs.LinuxResources{Memory: &specs.LinuxMemory{Kernel: num(1), KernelTCP: num(1), UseHierarchy: yes()}}, ""},
 		{"cpu", specs.LinuxResources{CPU: &specs.LinuxCPU{Shares: u64(1024), Quota: num(50000), Period: u64(100000), Burst: u64(1000), Cpus: "0-1", Mems: "0"}},
 			"cpu.weight=100,cpu.max.burst=1000,cpu.max=50000 100000,cpu.max.burst=1000,cpuset.cpus=0-1,cpuset.mems=0"},

@@ -22,6 +22,9 @@ func wholeVerb(name string) verb {
 	return nil
 }
 
+// inWhole is a verb that only the whole program has.
+func inWhole(context.Context, *global, []string) error { return becomeWhole() }
+
 // The parts that speak to systemd: scope.go.
 
 func placeBySystemd(opt *runtime.CreateOptions) error {

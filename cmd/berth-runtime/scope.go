@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -202,7 +204,72 @@ func limitScope(u *unit.Spec, r *specs.LinuxResources) error {
 	if c := r.CPU; c != nil {
 		limitCPU(u, c)
 	}
+	return limitUnified(u, r.Unified)
+}
+
+// limitUnified does so for what is given file by file. Files that systemd knows
+// nothing of it leaves alone.
+func limitUnified(u *unit.Spec, files map[string]string) error {
+	res := &u.Resources
+	for file, value := range files {
+		n, err := unit.Infinity, error(nil)
+		value = strings.TrimSpace(value)
+		switch file {
+		case "memory.max", "memory.high", "memory.low", "memory.min", "memory.swap.max", "pids.max", "cpu.weight":
+			if value != "max" {
+				n, err = strconv.ParseUint(value, 10, 64)
+			}
+		case "cpu.max":
+			res.CPUQuota, res.CPUQuotaPeriod, err = parseCPUMax(value)
+		}
+		if err != nil {
+			return fmt.Errorf("set %s to %s: %w", file, value, err)
+		}
+		switch file {
+		case "memory.max":
+			res.MemoryMax = n
+		case "memory.high":
+			res.MemoryHigh = n
+		case "memory.low":
+			res.MemoryLow = n
+		case "memory.min":
+			res.MemoryMin = n
+		case "memory.swap.max":
+			res.MemorySwapMax = &n
+		case "pids.max":
+			res.TasksMax = n
+		case "cpu.weight":
+			res.CPUWeight = n
+		case "cpuset.cpus":
+			res.AllowedCPUs = value
+		case "cpuset.mems":
+			res.AllowedMemoryNodes = value
+		}
+	}
 	return nil
+}
+
+// parseCPUMax reads cpu.max: a quota in microseconds, or max, and a period.
+func parseCPUMax(value string) (cpus float64, period time.Duration, err error) {
+	quota, rest, _ := strings.Cut(value, " ")
+	usec := uint64(100000)
+	if rest != "" {
+		if usec, err = strconv.ParseUint(rest, 10, 64); err != nil {
+			return 0, 0, err
+		}
+	}
+	period = time.Duration(usec) * time.Microsecond
+	if quota == "max" {
+		return math.Inf(1), period, nil
+	}
+	n, err := strconv.ParseUint(quota, 10, 64)
+	if err == nil && usec == 0 {
+		err = errors.New("no period")
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	return float64(n) / float64(usec), period, nil
 }
 
 func limitCPU(u *unit.Spec, c *specs.LinuxCPU) {
@@ -223,7 +290,7 @@ func limitCPU(u *unit.Spec, c *specs.LinuxCPU) {
 	switch {
 	case c.Quota == nil || *c.Quota == 0:
 	case *c.Quota < 0:
-		u.Properties = append(u.Properties, unit.Property{Name: "CPUQuotaPerSecUSec", Value: unit.Infinity})
+		res.CPUQuota = math.Inf(1)
 	default:
 		res.CPUQuota = float64(*c.Quota) / float64(period)
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -28,9 +27,6 @@ func becomeWhole() error {
 	err = syscall.Exec(path, os.Args, os.Environ())
 	return fmt.Errorf("execute %s: %w: install berth as a whole", path, err)
 }
-
-// inWhole is a verb that only the whole program has.
-func inWhole(context.Context, *global, []string) error { return becomeWhole() }
 
 // inOwnUnit says whether this process was started by the supervisor of a berth
 // container, for it: it is in the supervisor's cgroup then, below a unit of

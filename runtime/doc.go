@@ -136,7 +136,8 @@
 //
 // # What it does not do
 //
-// It talks to no systemd: see Cgroups. What the kernel lacks is an
+// It talks to no systemd: see Cgroups. What only cgroup v1 has, or what the kernel
+// lacks, is an
 // UnsupportedError: SELinux, AppArmor and resctrl where they are not there, ids of
 // a file system that cannot be mapped. SELinux and resctrl have been run by nobody
 // yet. A time namespace belongs to the runtime's user namespace, and

@@ -49,22 +49,103 @@ func oci(ctx context.Context, b *bench) error {
 		execs = append(execs, e)
 		peaks = append(peaks, peak(ctx, r.name, r.path, "run", "-b", bundle, id))
 	}
+	crun, runc := ofCrun, bar{Name: "berth-runtime", Of: "runc", Limit: 0.25}
 	for _, t := range []struct {
 		title string
 		cs    []contender
+		bars  []bar
 	}{
-		{"OCI runtimes: run", runs},
-		{"OCI runtimes: create, start, delete -f", cycles},
-		{"OCI runtimes: exec", execs},
+		{"OCI runtimes: run", runs, []bar{crun, runc}},
+		{"OCI runtimes: create, start, delete -f", cycles, []bar{crun, runc}},
+		{"OCI runtimes: exec", execs, []bar{crun}},
 	} {
-		b.add(table{Row: "oci", Title: t.title, Unit: "ms", Ref: "crun", Results: b.race(ctx, 2, b.rounds, t.cs)})
+		b.add(table{Row: "oci", Title: t.title, Unit: "ms", Ref: "crun", Results: b.race(ctx, 2, b.rounds, t.cs), Bars: t.bars})
 	}
-	b.add(table{Row: "oci", Title: "OCI runtimes: peak RSS of run", Unit: "MB", Ref: "crun", Results: peaks})
+	b.add(table{Row: "oci", Title: "OCI runtimes: peak RSS of run, of the biggest process", Unit: "MB", Ref: "crun", Results: peaks,
+		Bars: []bar{{Name: "berth-runtime", Of: "runc", Limit: 0.5}}})
+	return errors.Join(ociMounts(ctx, b, bundle), ociCrowd(ctx, b, bundle))
+}
+
+var ofCrun = bar{Name: "berth-runtime", Of: "crun", Limit: 1}
+
+// ociMounts is how run grows with the bundle's mounts: binds and tmpfs by turns.
+func ociMounts(ctx context.Context, b *bench, bundle string) error {
+	slopes := table{Row: "oci", Title: "OCI runtimes: each mount beyond 10, of 1000", Unit: "µs", Ref: "crun", Bars: []bar{ofCrun, {
+		// Gently: what a thousand cost each is no more than what the first hundred did.
+		Name: "berth-runtime (10 to 1000)", Of: "berth-runtime (10 to 100)", Limit: 1.25}}}
+	at := map[string]map[int]float64{}
+	for _, n := range []int{10, 100, 1000} {
+		dir := fmt.Sprintf("%s-mounts%d", bundle, n)
+		if err := derive(bundle, dir, func(spec map[string]any) {
+			mounts, _ := spec["mounts"].([]any)
+			for i := range n {
+				m := map[string]any{"destination": fmt.Sprintf("/run/mounts/%d", i), "type": "tmpfs", "source": "tmpfs"}
+				if i%2 == 0 {
+					m["type"], m["source"], m["options"] = "bind", "/usr", []string{"rbind", "ro"}
+				}
+				mounts = append(mounts, m)
+			}
+			spec["mounts"] = mounts
+			spec["root"] = map[string]any{"path": filepath.Join(bundle, "rootfs")}
+		}); err != nil {
+			return err
+		}
+		var cs []contender
+		for _, r := range runtimes {
+			cs = append(cs, each(ctx, r.name, r.path, "run", "-b", dir, "bench-"+r.name))
+		}
+		rounds := b.rounds
+		if n == 1000 {
+			rounds = min(rounds, 5)
+		}
+		results := b.race(ctx, 1, rounds, cs)
+		for _, r := range results {
+			if len(r.Samples) == 0 {
+				continue
+			}
+			if at[r.Name] == nil {
+				at[r.Name] = map[int]float64{}
+			}
+			at[r.Name][n] = median(r.Samples, wall)
+		}
+		b.add(table{Row: "oci", Title: fmt.Sprintf("OCI runtimes: run with %d mounts", n), Unit: "ms", Ref: "crun", Results: results, Bars: []bar{ofCrun}})
+	}
+	for _, r := range runtimes {
+		if ms := at[r.name]; ms[10] > 0 && ms[1000] > 0 {
+			slopes.Results = append(slopes.Results, result{Name: r.name, Value: (ms[1000] - ms[10]) / 990 * 1000})
+		}
+	}
+	if ms := at["berth-runtime"]; ms[100] > 0 && ms[1000] > 0 {
+		slopes.Results = append(slopes.Results, result{Name: "berth-runtime (10 to 100)", Value: (ms[100] - ms[10]) / 90 * 1000},
+			result{Name: "berth-runtime (10 to 1000)", Value: (ms[1000] - ms[10]) / 990 * 1000})
+	}
+	b.add(slopes)
+	return nil
+}
+
+// ociCrowd runs a hundred containers at once: time, and whether one of them fails.
+func ociCrowd(ctx context.Context, b *bench, bundle string) error {
+	const crowd = 100
+	var cs []contender
+	for _, r := range runtimes {
+		cs = append(cs, contender{name: r.name, do: func(round int) error {
+			results := make(chan error, crowd)
+			for i := range crowd {
+				go func() { results <- command(ctx, r.path, "run", "-b", bundle, fmt.Sprintf("bench-%s-%d", r.name, i)) }()
+			}
+			var err error
+			for range crowd {
+				err = errors.Join(err, <-results)
+			}
+			return err
+		}})
+	}
+	b.add(table{Row: "oci", Title: "OCI runtimes: run, 100 at once", Unit: "ms", Ref: "crun", Results: b.race(ctx, 0, b.crowds, cs), Bars: []bar{ofCrun}})
 	return nil
 }
 
 // peak runs a command under busybox's time: a child's peak begins with its parent's size at the fork, and busybox's is
-// small.
+// small. It has the biggest of the command's processes, all of which it waits for.
 func peak(ctx context.Context, name string, args ...string) result {
 	file := "/run/bench/peak"
 	err := command(ctx, append([]string{"busybox", "time", "-o", file, "-f", "%M"}, args...)...)
@@ -74,6 +155,21 @@ func peak(ctx context.Context, name string, args ...string) result {
 		return result{Name: name, Error: err.Error()}
 	}
 	return result{Name: name, Value: float64(kb) / 1000}
+}
+
+// derive makes the bundle to of the bundle from, with another configuration.
+func derive(from, to string, edit func(spec map[string]any)) error {
+	data, err := os.ReadFile(filepath.Join(from, "config.json"))
+	if err != nil {
+		return err
+	}
+	var spec map[string]any
+	if err := json.Unmarshal(data, &spec); err != nil {
+		return err
+	}
+	edit(spec)
+	out, err := json.Marshal(spec)
+	return errors.Join(err, os.MkdirAll(to, 0o755), os.WriteFile(filepath.Join(to, "config.json"), out, 0o644))
 }
 
 // makeBundle makes dir, whose process is true, and dir-sleep, whose process stays.
@@ -91,27 +187,16 @@ func makeBundle(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	data, err := os.ReadFile(filepath.Join(dir, "config.json"))
-	if err != nil {
-		return err
-	}
 	for to, args := range map[string][]string{dir: {"/bin/true"}, dir + "-sleep": {"/bin/sleep", "1000"}} {
-		var spec map[string]any
-		if err := json.Unmarshal(data, &spec); err != nil {
-			return err
-		}
-		process, _ := spec["process"].(map[string]any)
-		linux, _ := spec["linux"].(map[string]any)
-		if process == nil || linux == nil {
-			return errors.New("runc spec: no process or no linux")
-		}
-		process["terminal"], process["args"] = false, args
-		spec["root"] = map[string]any{"path": rootfs}
-		delete(linux, "resources") // a box has no controllers
-		out, err := json.Marshal(spec)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(to, "config.json"), out, 0o644)
-		}
+		err := derive(dir, to, func(spec map[string]any) {
+			if process, ok := spec["process"].(map[string]any); ok {
+				process["terminal"], process["args"] = false, args
+			}
+			if linux, ok := spec["linux"].(map[string]any); ok {
+				delete(linux, "resources") // a box has no controllers
+			}
+			spec["root"] = map[string]any{"path": rootfs}
+		})
 		if err != nil {
 			return err
 		}

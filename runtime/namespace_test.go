@@ -83,7 +83,7 @@ func TestTimeAndUserNamespace(t *testing.T) {
 		s.must(t, "run", "-d", "--bundle", b, fmt.Sprint(id, i))
 		t.Cleanup(func() { s.run(t, "delete", "-f", fmt.Sprint(id, i)) })
 		pid = s.state(t, fmt.Sprint(id, i)).Pid
-		r := s.run(t, "exec", fmt.Sprint(id, i), "sh", "-c", "test $(cut -d. -f1 /proc/uptime) -gt 1000000000 && cat /proc/1/comm")
+		r := s.run(t, "exec", fmt.Sprint(id, i), "sh", "-c", "test $(cut -d. -f1 /proc/uptime) -gt 1000000000 && until grep -q sleep /proc/1/comm; do :; done && cat /proc/1/comm")
 		r.want(t, "sleep")
 	}
 }
@@ -199,7 +199,7 @@ func TestNoPivot(t *testing.T) {
 		b := bundle(t, func(c *specs.Spec) { c.Root.Readonly = false }, "sh", "-c", "echo $(ls /); sleep 60")
 		s.must(t, "create", "--no-pivot", "--bundle", b, id)
 		s.must(t, "start", id)
-		s.run(t, "exec", id, "sh", "-c", "echo $(ls /); cat /proc/1/comm; cut -d' ' -f5 /proc/self/mountinfo | grep -c ^/proc$").
+		s.run(t, "exec", id, "sh", "-c", "echo $(ls /); until grep -q sleep /proc/1/comm; do :; done; cat /proc/1/comm; cut -d' ' -f5 /proc/self/mountinfo | grep -c ^/proc$").
 			want(t, "bin dev etc proc sys tmp\nsleep\n1")
 	})
 }

@@ -19,14 +19,19 @@ type call struct {
 	err  error
 }
 
-// A batch is a number of calls that go to the peer in one write: systemd
-// answers them in one turn of its event loop.
+// A batch is a number of calls that go to the peer in one write, as far as it
+// takes so many: systemd answers them in one turn of its event loop.
 type batch struct {
 	c     *Conn
 	calls []*call
 	out   []byte
+	ends  []int // of each call's frame in out
 	fds   []int
 }
+
+// maxFlying is how many calls may be without their replies: of one connection
+// dbus-daemon takes 128, and refuses more.
+const maxFlying = 100
 
 func (c *Conn) batch() *batch { return &batch{c: c} }
 
@@ -57,6 +62,7 @@ func (b *batch) add(dest string, m method, job *Job, nfds int, args []any) *call
 	}
 	f.setSerial(k.serial)
 	b.out = append(b.out, f...)
+	b.ends = append(b.ends, len(b.out))
 	b.fds = append(b.fds, fds...)
 	return k
 }
@@ -88,11 +94,75 @@ func (b *batch) send(ctx context.Context) error {
 		}
 		return err
 	}
-	c := b.c
+	sent, fds := 0, b.fds
+	for ends := b.ends; len(ends) > 0 || sent < len(b.out); fds = nil {
+		n, err := b.c.fly(ctx, len(ends))
+		if err != nil {
+			for _, k := range b.calls {
+				b.c.forget(k)
+			}
+			return err
+		}
+		end := len(b.out)
+		if n < len(ends) {
+			end = ends[n-1]
+		}
+		if err := b.c.put(ctx, b.out[sent:end], fds); err != nil {
+			return err
+		}
+		sent, ends = end, ends[n:]
+	}
+	return nil
+}
+
+// fly waits until calls may go out, n at most, and says how many.
+func (c *Conn) fly(ctx context.Context, n int) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.flying >= maxFlying && c.err == nil && ctx.Err() == nil {
+		landed := c.landed
+		c.waiting++
+		c.mu.Unlock()
+		select {
+		case <-landed:
+		case <-ctx.Done():
+		}
+		c.mu.Lock()
+		c.waiting--
+	}
+	if c.err != nil {
+		return 0, c.err
+	}
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	n = min(n, maxFlying-c.flying)
+	c.flying += n
+	return n, nil
+}
+
+// land is told of every reply, whoever waits for it. mu is held.
+func (c *Conn) land() {
+	if c.flying > 0 {
+		c.flying--
+	}
+	if c.waiting > 0 {
+		c.goOn()
+	}
+}
+
+// goOn wakes who waits in fly. mu is held.
+func (c *Conn) goOn() {
+	close(c.landed)
+	c.landed = make(chan struct{})
+}
+
+// put writes whole frames.
+func (c *Conn) put(ctx context.Context, p []byte, fds []int) error {
 	c.write.Lock()
 	defer c.write.Unlock()
 	stop := context.AfterFunc(ctx, func() { c.sock.SetWriteDeadline(time.Unix(1, 0)) })
-	err := writeAll(c, b.out, b.fds)
+	err := writeAll(c, p, fds)
 	if !stop() {
 		c.sock.SetWriteDeadline(time.Time{})
 	}
@@ -164,6 +234,7 @@ func (c *Conn) manager(ctx context.Context, member string, args ...any) ([]any, 
 func (c *Conn) reply(f frame, h header) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.land()
 	k := c.calls[h.replyTo]
 	if k == nil {
 		return nil // nobody waits any more

@@ -38,6 +38,9 @@ type Conn struct {
 	mu       sync.Mutex
 	serial   uint32
 	calls    map[uint32]*call
+	flying   int           // calls that went out and have no reply yet, also those that nobody waits for any more
+	waiting  int           // who wait for room for more of them
+	landed   chan struct{} // closed and made anew when there is some
 	jobs     map[dbus.ObjectPath]*Job
 	watchers map[*Watcher]struct{}
 	err      error // why the connection ended
@@ -164,6 +167,7 @@ func newConn(ctx context.Context, sock *net.UnixConn, onBus bool) (*Conn, error)
 		onBus:    onBus,
 		reader:   make(chan struct{}),
 		calls:    make(map[uint32]*call),
+		landed:   make(chan struct{}),
 		jobs:     make(map[dbus.ObjectPath]*Job),
 		watchers: make(map[*Watcher]struct{}),
 	}
@@ -307,6 +311,9 @@ func (c *Conn) fail(err error) {
 	}
 	for w := range c.watchers {
 		w.fail(c.err)
+	}
+	if c.landed != nil {
+		c.goOn()
 	}
 	clear(c.calls)
 	clear(c.jobs)

@@ -3,10 +3,12 @@ package unit_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -415,6 +417,32 @@ func TestCancel(t *testing.T) {
 	}
 	if err := c.DaemonReload(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("with a dead context: got %v", err)
+	}
+}
+
+// A message bus refuses more than 128 calls without a reply.
+func TestManyCalls(t *testing.T) {
+	names := make([]string, 500)
+	for i := range names {
+		names[i] = fmt.Sprintf("a%d.service", i)
+	}
+	var calls atomic.Int32
+	_, c := unittest.Dial(t, func(unittest.Call) unittest.Reply {
+		calls.Add(1)
+		return unittest.Reply{Silent: true}
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := c.StatusAll(ctx, names...); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	if n := calls.Load(); n < 64 || n > 128 {
+		t.Errorf("%d calls are without a reply", n)
+	}
+	u := &unitAnswers{}
+	_, c = unittest.Dial(t, u.handle)
+	if all, err := c.StatusAll(t.Context(), names...); err != nil || len(all) != len(names) {
+		t.Errorf("got %d, %v", len(all), err)
 	}
 }
 

@@ -75,7 +75,13 @@ func (p *terminal) resize(h *host, cols, rows uint16) {
 // types types keys and waits for an answer that was not there before.
 func (p *terminal) types(keys, answer string) {
 	p.h.Helper()
-	seen := len(p.stdout.String())
+	p.answers(keys, len(p.stdout.String()), answer)
+}
+
+// answers is types where the answer may come before the keys: it is looked for
+// from seen on.
+func (p *terminal) answers(keys string, seen int, answer string) {
+	p.h.Helper()
 	if _, err := p.master.WriteString(keys); err != nil {
 		p.h.Fatal(err)
 	}
@@ -237,8 +243,9 @@ func TestTerminalRestored(t *testing.T) {
 	p.types("exit 3\n", "bash-") // what is typed before that is the container's
 	p.types("echo status-$?; stty -a > /tmp/after; echo ok-$((2+2))\n", "ok-4")
 	p.types("berth run -it --rm --name term "+busybox+" sh\n", "/ #")
+	seen := len(p.stdout.String())
 	h.ok("kill", "term")
-	p.types("", "bash-")
+	p.answers("", seen, "bash-")
 	p.types("echo status-$?; stty -a > /tmp/after2; echo ok-$((3+3))\n", "ok-6")
 	p.types("exit\n", "")
 	p.end()

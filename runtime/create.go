@@ -144,7 +144,7 @@ type launch struct {
 // namespaces the init joins at most.
 const (
 	maxHanded = 7
-	maxLater  = 3
+	maxLater  = 4
 )
 
 // notCloned are the namespaces that clone3 does not make: the cgroup namespace

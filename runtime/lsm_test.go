@@ -42,7 +42,7 @@ func TestApparmor(t *testing.T) {
 		if _, err := os.Stat(b + "/rootfs/tmp/x"); err == nil {
 			t.Error("the init has written what it may not")
 		}
-		b = bundle(t, func(c *specs.Spec) { c.Process.ApparmorProfile = "no-such-profile" }, "true")
+		b = bundle(t, func(c *specs.Spec) { c.Process.ApparmorProfile = "no-such-profile"; c.Linux.CgroupsPath += "-2" }, "true")
 		if r := s.run(t, "run", "--bundle", b, id+"2"); r.status == 0 || s.name == "berth" && !strings.Contains(r.err, "set AppArmor profile no-such-profile") {
 			t.Error(r)
 		}

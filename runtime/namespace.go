@@ -55,11 +55,13 @@ func (n namespaces) joins(flag uint64) bool {
 }
 
 // later are the namespaces that exist and that the init joins by itself, in
-// that order: a time or user namespace takes no process of several threads, and
-// what is joined last is what would take away the right to join the others.
+// that order: from within a cgroup namespace no process can be cloned into a
+// cgroup outside of it (ENOENT, where cgroup2 is mounted with nsdelegate), a time
+// or user namespace takes no process of several threads, and what is joined last
+// is what would take away the right to join the others.
 func (n namespaces) later() []joined {
 	var list []joined
-	for _, flag := range []uint64{unix.CLONE_NEWTIME, unix.CLONE_NEWNS, unix.CLONE_NEWUSER} {
+	for _, flag := range []uint64{unix.CLONE_NEWCGROUP, unix.CLONE_NEWTIME, unix.CLONE_NEWNS, unix.CLONE_NEWUSER} {
 		for _, j := range n.join {
 			if j.flag == flag {
 				list = append(list, j)

@@ -18,7 +18,7 @@ func (l *launch) setUp(first uint64) (err error) {
 		return err
 	}
 	for _, j := range l.ns.join {
-		if j.flag&(unix.CLONE_NEWUSER|unix.CLONE_NEWTIME|unix.CLONE_NEWNS) != 0 {
+		if j.flag&(unix.CLONE_NEWCGROUP|unix.CLONE_NEWUSER|unix.CLONE_NEWTIME|unix.CLONE_NEWNS) != 0 {
 			continue // the init does
 		}
 		if err := j.enter(); err != nil {

@@ -46,6 +46,9 @@ func specFields(t reflect.Type, path string) []string {
 
 // SPEC.md has a row for every field, naming functions and tests that exist.
 func TestSpecTable(t *testing.T) {
+	if list, _ := filepath.Glob("doc.go"); len(list) == 0 {
+		t.Skip("needs the source")
+	}
 	doc, err := os.ReadFile("SPEC.md")
 	if err != nil {
 		t.Fatal(err)

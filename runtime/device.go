@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -51,7 +52,8 @@ func setupDev(r rootfs, devices []specs.LinuxDevice, user bool) error {
 		if own[defaultDevices[i].Path] {
 			continue
 		}
-		if err := makeDevice(r, &defaultDevices[i], user); err != nil {
+		// What the image has there stays: it harms nobody but the container.
+		if err := makeDevice(r, &defaultDevices[i], user); err != nil && !errors.Is(err, unix.EEXIST) {
 			return fmt.Errorf("create device %s: %w", defaultDevices[i].Path, err)
 		}
 	}
@@ -102,7 +104,7 @@ func makeDevice(r rootfs, d *specs.LinuxDevice, user bool) error {
 	switch err {
 	case nil:
 	case unix.EEXIST:
-		return nil
+		return sameDevice(dir, base, mode, d)
 	case unix.EPERM:
 		return bindDevice(r, d)
 	default:
@@ -117,6 +119,18 @@ func makeDevice(r rootfs, d *specs.LinuxDevice, user bool) error {
 			gid = int(*d.GID)
 		}
 		return unix.Fchownat(dir, base, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	return nil
+}
+
+// sameDevice makes sure that what is there already is what is wanted.
+func sameDevice(dir int, base string, mode uint32, d *specs.LinuxDevice) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != mode&unix.S_IFMT || d.Type != "p" && st.Rdev != unix.Mkdev(uint32(d.Major), uint32(d.Minor)) {
+		return fmt.Errorf("there is something else: %w", unix.EEXIST)
 	}
 	return nil
 }

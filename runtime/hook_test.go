@@ -152,6 +152,10 @@ func TestHookNamespaces(t *testing.T) {
 		}
 		outside, inside := read("self"), read(fmt.Sprint(pid))
 		s.must(t, "start", id)
+		eventually(t, "the program runs", func() bool { // crun does not wait for it
+			comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+			return string(comm) == "sleep\n"
+		})
 		s.must(t, "delete", "-f", id)
 		for name, want := range map[string][]string{"createRuntime": outside, "createContainer": inside, "startContainer": inside, "poststart": outside, "poststop": outside} {
 			b, _ := os.ReadFile(filepath.Join(host, name))

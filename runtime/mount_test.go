@@ -291,3 +291,34 @@ func TestLabels(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// What is at a device's place already has to be that device.
+func TestDeviceInTheWay(t *testing.T) {
+	each(t, func(t *testing.T, s *subject) {
+		for name, c := range map[string]struct {
+			make func(path string) error
+			ok   bool
+		}{
+			"file":   {func(p string) error { return os.WriteFile(p, nil, 0o644) }, false},
+			"link":   {func(p string) error { return os.Symlink("/dev/full", p) }, false},
+			"other":  {func(p string) error { return unix.Mknod(p, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3))) }, false},
+			"device": {func(p string) error { return unix.Mknod(p, unix.S_IFCHR|0o666, int(unix.Mkdev(1, 7))) }, true},
+		} {
+			if !c.ok && s.name != "berth" {
+				continue // they take what there is
+			}
+			b := bundle(t, func(spec *specs.Spec) {
+				spec.Root.Readonly = false
+				spec.Linux.CgroupsPath += name
+				spec.Linux.Devices = []specs.LinuxDevice{{Path: "/tmp/full", Type: "c", Major: 1, Minor: 7}}
+			}, "stat", "-c", "%t:%T", "/tmp/full")
+			if err := c.make(b + "/rootfs/tmp/full"); err != nil {
+				t.Fatal(err)
+			}
+			r := s.run(t, "run", "--bundle", b, s.id(t)+name)
+			if (r.status == 0) != c.ok || c.ok && r.out != "1:7\n" || !c.ok && !strings.Contains(r.err, "create device /tmp/full: there is something else: file exists") {
+				t.Errorf("%s: %s", name, r)
+			}
+		}
+	})
+}

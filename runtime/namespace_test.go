@@ -132,7 +132,7 @@ func TestNoMountNamespace(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			r := s.must(t, "run", "-d", "--bundle", b, id)
+			s.must(t, "run", "-d", "--bundle", b, id)
 			own, _ := os.Readlink("/proc/self/ns/mnt")
 			got, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/mnt", s.state(t, id).Pid))
 			if got != own {
@@ -141,7 +141,7 @@ func TestNoMountNamespace(t *testing.T) {
 			if n := mountsBelow(t, "self", b+"/rootfs"); n < 7 {
 				t.Errorf("%d mounts below the root", n)
 			}
-			r = s.run(t, "exec", id, "sh", "-c", "ls -d /bin/busybox /proc/1/comm; cat /proc/timer_list; touch /x 2>/dev/null || echo refused")
+			r := s.run(t, "exec", id, "sh", "-c", "ls -d /bin/busybox /proc/1/comm; cat /proc/timer_list; touch /x 2>/dev/null || echo refused")
 			r.want(t, "/bin/busybox\n/proc/1/comm\nrefused")
 			s.must(t, "delete", "-f", id)
 			if n := mountsBelow(t, "self", b+"/rootfs"); n != 0 {

@@ -320,5 +320,6 @@ func checkDevices(s *specs.Spec) error {
 
 // deviceName says whether the kernel would take a name (dev_valid_name).
 func deviceName(s string) bool {
-	return s != "" && len(s) < unix.IFNAMSIZ && s != "." && s != ".." && !strings.ContainsAny(s, "/: \t\n\v\f\r\x00\xa0")
+	return s != "" && len(s) < unix.IFNAMSIZ && s != "." && s != ".." && !strings.ContainsAny(s, "/: \t\n\v\f\r\x00") &&
+		strings.IndexByte(s, 0xa0) < 0 // a space, too
 }

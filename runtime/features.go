@@ -50,7 +50,7 @@ func knownMountOptions() []string {
 		list = append(list, name, "r"+name)
 	}
 	list = slices.AppendSeq(list, maps.Keys(superOptions))
-	list = slices.AppendSeq(list, maps.Keys(mountFlags))
+	list = append(list, mountFlags...)
 	slices.Sort(list)
 	return slices.Compact(list)
 }

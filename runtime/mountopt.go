@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -64,9 +65,7 @@ var superOptions = map[string]bool{
 
 // mountFlags are flags of mount(2) that fsconfig has no word for: those file
 // systems that know them have them on by themselves.
-var mountFlags = map[string]bool{
-	"silent": true, "loud": true, "acl": true, "noacl": true, "iversion": true, "noiversion": true,
-}
+var mountFlags = []string{"silent", "loud", "acl", "noacl", "iversion", "noiversion"}
 
 // add puts b on top of a.
 func (a *attrs) add(b attrs) {
@@ -110,7 +109,7 @@ func parseMountOptions(m *specs.Mount) mountOptions {
 			o.idmap, o.idmapRec = true, opt == "ridmap"
 		case opt == "remount":
 			o.remount = true
-		case opt == "defaults" || opt == "" || mountFlags[opt]:
+		case opt == "defaults" || opt == "" || slices.Contains(mountFlags, opt):
 		case superOptions[opt]:
 			o.sb = append(o.sb, opt)
 		default:

@@ -344,6 +344,14 @@ func (l *launch) limit() error {
 	return nil
 }
 
+// awaitFence waits until the rules for devices hold.
+func (l *launch) awaitFence() error {
+	if l.fenced != nil {
+		<-l.fenced
+	}
+	return l.fenceErr
+}
+
 // place has the caller's Place make the cgroup around the init, which waits.
 func (l *launch) place() error {
 	at, err := l.opt.Place(l.c.rec.ID, l.spec, l.pid)
@@ -526,10 +534,8 @@ func (l *launch) proceed(cmd command, env []string) error {
 	if l.filter.err != nil {
 		return l.filter.err
 	}
-	if l.fenced != nil {
-		if <-l.fenced; l.fenceErr != nil {
-			return l.fenceErr
-		}
+	if err := l.awaitFence(); err != nil {
+		return err
 	}
 	id.filter, id.flags, id.sock = l.filter.code, l.filter.flags, l.sockFD()
 	if n := l.c.rec.Listener; n != nil {

@@ -64,11 +64,15 @@ func (c *Container) Exec(ctx context.Context, process *specs.Process, opt *ExecO
 	return ch, nil
 }
 
+func errNoConsole() error {
+	return errors.New("cannot allocate tty if the runtime will detach without setting console socket")
+}
+
 // checkConsole checks that a terminal's master has somewhere to go.
 func checkConsole(p *specs.Process, detach bool, socket string) error {
 	switch {
 	case detach && p.Terminal && socket == "":
-		return errors.New("cannot allocate tty if the runtime will detach without setting console socket")
+		return errNoConsole()
 	case (!detach || !p.Terminal) && socket != "":
 		return errors.New("cannot use console socket if the runtime will not detach or allocate tty")
 	}

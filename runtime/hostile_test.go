@@ -307,6 +307,37 @@ func FuzzLoadSpec(f *testing.F) {
 	})
 }
 
+// The state is the store's, but a disk that was full has been known to bend it.
+func FuzzState(f *testing.F) {
+	good, err := json.Marshal(record{Version: "1.2.0", ID: "c", Bundle: "/b", Rootfs: "/b/rootfs", Pid: 1 << 30, Cgroup: "/sys/fs/cgroup/c"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range [][]byte{good, []byte(`{"id":"c","pid":-1}`), []byte(`{"id":"other","pid":1}`), good[:len(good)/2], {}} {
+		f.Add(seed)
+	}
+	root := f.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "c"), 0o700); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if err := os.WriteFile(filepath.Join(root, "c", stateFile), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := Open(root, "c")
+		list, listErr := List(root)
+		if listErr != nil || (len(list) == 1) != (err == nil) {
+			t.Fatalf("opened: %v; listed: %v %v", err, list, listErr)
+		}
+		if err != nil {
+			return
+		}
+		if st := c.State(); st.ID != "c" || st.Status == specs.StateStopped != (st.Pid == 0) {
+			t.Fatalf("state %+v of %s", st, b)
+		}
+	})
+}
+
 func FuzzMountOptions(f *testing.F) {
 	f.Add("bind,ro,rshared,rnosuid,size=1,relatime")
 	f.Fuzz(func(t *testing.T, opts string) {

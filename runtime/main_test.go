@@ -162,19 +162,29 @@ func holdings() map[string]int {
 	h["mounts"] = strings.Count(string(mounts), "\n")
 	groups, _ := filepath.Glob("/sys/fs/cgroup/*/")
 	h["cgroups"] = len(groups)
-	children, _ := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid()))
-	h["children"] = len(strings.Fields(string(children)))
+	tasks, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, t := range tasks {
+		children, _ := os.ReadFile(t)
+		h["children"] += len(strings.Fields(string(children)))
+	}
 	return h
 }
 
-func checkLeaks(before map[string]int) int {
-	after := holdings()
-	status := 0
-	for what, n := range after {
+// leaks says what there is more of than before.
+func leaks(before map[string]int) []string {
+	var list []string
+	for what, n := range holdings() {
 		if n > before[what] {
-			fmt.Fprintf(os.Stderr, "leaked %s: %d before the tests, %d after\n", what, before[what], n)
-			status = 1
+			list = append(list, fmt.Sprintf("%s: %d before, %d after", what, before[what], n))
 		}
 	}
-	return status
+	return list
+}
+
+func checkLeaks(before map[string]int) int {
+	if leaked := leaks(before); len(leaked) > 0 {
+		fmt.Fprintln(os.Stderr, "leaked "+strings.Join(leaked, ", "))
+		return 1
+	}
+	return 0
 }

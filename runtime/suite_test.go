@@ -32,6 +32,7 @@ func subjects(t *testing.T) []*subject {
 	if dir == "" {
 		t.Skip("needs root")
 	}
+	noLeaks(t)
 	list := []*subject{{name: "berth", argv: []string{filepath.Join(dir, "berth-runtime")}}}
 	if p, err := exec.LookPath("crun"); err == nil {
 		list = append(list, &subject{name: "crun", argv: []string{p, "--cgroup-manager=disabled"}})
@@ -44,6 +45,23 @@ func subjects(t *testing.T) []*subject {
 		s.argv = append(s.argv, "--root", s.root)
 	}
 	return list
+}
+
+// noLeaks fails a test after which there is more of something than before.
+func noLeaks(t *testing.T) {
+	t.Helper()
+	before := holdings()
+	t.Cleanup(func() {
+		var leaked []string
+		for range 200 { // what has been killed may take its time
+			leaked = leaks(before)
+			if len(leaked) == 0 {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Errorf("leaked: %s", strings.Join(leaked, ", "))
+	})
 }
 
 // each runs a case with every runtime.

@@ -98,30 +98,22 @@ func bindCgroups(list []mount, ns namespaces, leaf string) {
 	}
 }
 
-// openSources clones the trees of the bind mounts, in the host's mount
-// namespace: their paths are the caller's, and what is cloned there is still a
-// peer of the host's mount (rshared) and not locked by a user namespace.
-func openSources(list []mount) error {
-	for i := range list {
-		m := &list[i]
-		if !m.opt.bind || m.opt.remount {
-			continue
-		}
-		flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
-		if m.opt.recursive {
-			flags |= unix.AT_RECURSIVE
-		}
-		fd, err := unix.OpenTree(unix.AT_FDCWD, m.spec.Source, flags)
-		if err != nil {
-			return fmt.Errorf("mount %s: open %s: %w", m.spec.Destination, m.spec.Source, err)
-		}
-		m.fd = fd
-		var st unix.Stat_t
-		if err := unix.Fstat(fd, &st); err != nil {
-			return fmt.Errorf("mount %s: stat %s: %w", m.spec.Destination, m.spec.Source, err)
-		}
-		m.file = st.Mode&unix.S_IFMT != unix.S_IFDIR
+// openSource clones the tree of a bind mount.
+func (m *mount) openSource() error {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if m.opt.recursive {
+		flags |= unix.AT_RECURSIVE
 	}
+	fd, err := unix.OpenTree(unix.AT_FDCWD, m.spec.Source, flags)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", m.spec.Source, err)
+	}
+	m.fd = fd
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("stat %s: %w", m.spec.Source, err)
+	}
+	m.file = st.Mode&unix.S_IFMT != unix.S_IFDIR
 	return nil
 }
 

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// enter takes the thread into the init's new namespaces, and attaches the root there.
+// enter takes the thread into the init's mount namespace, and attaches the root there.
 func (l *launch) enter() error {
 	own := l.ns.fresh&unix.CLONE_NEWNS != 0
 	rootFD := -1
@@ -30,13 +30,10 @@ func (l *launch) enter() error {
 		return fmt.Errorf("unshare root directory: %w", err)
 	}
 	unix.Umask(0)
-	flags := l.ns.fresh & (unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
-	if flags != 0 {
-		if err := unix.Setns(l.pidfd, int(flags)); err != nil {
-			return fmt.Errorf("join namespaces of init: %w", err)
-		}
-	}
 	if own {
+		if err := unix.Setns(l.pidfd, unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("join mount namespace of init: %w", err)
+		}
 		if err := unix.Fchdir(rootFD); err != nil {
 			return fmt.Errorf("change directory: %w", err)
 		}
@@ -58,6 +55,19 @@ func (l *launch) enter() error {
 		if err := setattr(l.root.fd, true, attrs{}, unix.MS_PRIVATE); err != nil {
 			return fmt.Errorf("make root %s private: %w", path, err)
 		}
+	}
+	return nil
+}
+
+// enterOthers takes the thread into the init's new namespaces but that of mounts:
+// sysfs and mqueue are of the namespaces of who makes them.
+func (l *launch) enterOthers() error {
+	flags := l.ns.fresh & (unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS)
+	if flags == 0 {
+		return nil
+	}
+	if err := unix.Setns(l.pidfd, int(flags)); err != nil {
+		return fmt.Errorf("join namespaces of init: %w", err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strconv"
@@ -54,9 +55,6 @@ func (l *launch) setUp(first uint64) (err error) {
 	if err := l.enterMounts(); err != nil {
 		return err
 	}
-	if err := openSources(l.mounts); err != nil {
-		return err
-	}
 	if l.root.fd, err = l.openRoot(); err != nil {
 		return err
 	}
@@ -65,6 +63,12 @@ func (l *launch) setUp(first uint64) (err error) {
 	}
 	l.hooked = true
 	if err := l.hostHooks(); err != nil {
+		return err
+	}
+	if err := l.enterOthers(); err != nil {
+		return err
+	}
+	if err := l.makeTrees(); err != nil {
 		return err
 	}
 	if err := l.enter(); err != nil {
@@ -398,7 +402,49 @@ func (l *launch) fill() error {
 	return nil
 }
 
-// mount makes and attaches one of the configuration's mounts.
+// makeTrees makes what will be mounted, attached nowhere, while the thread is
+// still in the host's mount namespace: the paths of binds are the caller's, and
+// what is cloned there is still a peer of the host's mount (rshared) and not
+// locked by a user namespace. In the configuration's order, since from Linux 6.8
+// on mountinfo lists mounts as they were made. What is made for a user namespace
+// without being made by its init is left to mount, where that namespace's rules
+// of what may be seen hold.
+func (l *launch) makeTrees() error {
+	user := l.ns.all()&unix.CLONE_NEWUSER != 0
+	for i := range l.mounts {
+		m := &l.mounts[i]
+		var err error
+		switch {
+		case m.opt.remount:
+		case m.opt.bind:
+			err = m.openSource()
+		case m.long():
+		case m.child:
+			m.fd, err = l.receiveTree()
+		case !user:
+			m.fd, err = m.make()
+		}
+		if err != nil {
+			return fmt.Errorf("mount %s: %w", m.spec.Destination, err)
+		}
+	}
+	return nil
+}
+
+// receiveTree takes what the init has made.
+func (l *launch) receiveTree() (int, error) {
+	_, fds, err := receive(l.sock)
+	if err != nil {
+		return -1, err
+	}
+	if len(fds) != 1 {
+		closeAll(fds)
+		return -1, errors.New("container's init ended")
+	}
+	return fds[0], nil
+}
+
+// mount attaches one of the configuration's mounts.
 func (l *launch) mount(m *mount) error {
 	where := "mount " + m.spec.Destination
 	if m.opt.remount {
@@ -410,19 +456,7 @@ func (l *launch) mount(m *mount) error {
 	if m.long() {
 		return l.mountLong(m)
 	}
-	switch {
-	case m.opt.bind:
-	case m.child:
-		_, fds, err := receive(l.sock)
-		if err != nil {
-			return err
-		}
-		if len(fds) != 1 {
-			closeAll(fds)
-			return fmt.Errorf("%s: container's init ended", where)
-		}
-		m.fd = fds[0]
-	default:
+	if m.fd < 0 { // makeTrees has left it
 		fd, err := m.make()
 		if err != nil {
 			return fmt.Errorf("%s (%s): %w", where, m.kind, err)

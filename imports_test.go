@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 // or one per start, bigger or slower.
 var mustNotLink = map[string][]string{
 	"cmd/berth-shim":    {"net", "net/http", "crypto/tls", "github.com/godbus", "github.com/google/go-containerregistry", "github.com/urfave", "github.com/vishvananda", "github.com/mdlayher"},
-	"cmd/berth-runtime": {"net", "net/http", "crypto/tls", "github.com/godbus", "github.com/coreos", "github.com/urfave"},
+	"cmd/berth-runtime": {"net", "net/http", "crypto/tls", "github.com/godbus", "github.com/coreos", "github.com/urfave", "github.com/checkpoint-restore", "github.com/aperturerobotics"},
 	"cmd/berth-init":    {"net", "encoding/json", "github.com", "fmt"},
 	// Built lean, as they are installed: see image/lean.go.
 	"cmd/berth":           registries,

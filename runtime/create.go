@@ -352,15 +352,20 @@ func (l *launch) awaitFence() error {
 	return l.fenceErr
 }
 
-// place has the caller's Place make the cgroup around the init, which waits.
-func (l *launch) place() error {
-	at, err := l.opt.Place(l.c.rec.ID, l.spec, l.pid)
+// put has the caller's Place make the cgroup around a process.
+func (l *launch) put(pid int) error {
+	at, err := l.opt.Place(l.c.rec.ID, l.spec, pid)
 	if err != nil {
 		return err
 	}
 	l.cg = cgroup{at.Cgroup}
 	l.c.rec.Cgroup, l.c.rec.Unit = at.Cgroup, at.Unit
-	if err := l.limit(); err != nil {
+	return l.limit()
+}
+
+// place puts the init, which waits for that, into its cgroup.
+func (l *launch) place() error {
+	if err := l.put(l.pid); err != nil {
 		return err
 	}
 	if err := unix.Send(l.sock, []byte{1}, unix.MSG_NOSIGNAL); err != nil {
@@ -515,6 +520,15 @@ func (l *launch) proceed(cmd command, env []string) error {
 			p.add("set terminal", unix.SYS_DUP3, uint64(next), fd, 0)
 		}
 		p.add("set controlling terminal", unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
+	} else if null := l.ownNull(); null >= 0 {
+		defer unix.Close(null)
+		fds = append(fds, null)
+		next++
+		for fd := range 3 {
+			if isNull(fd) {
+				p.add("set descriptor", unix.SYS_DUP3, uint64(next), uint64(fd), 0)
+			}
+		}
 	}
 	if l.exe >= 0 {
 		fds = append(fds, l.exe)
@@ -558,6 +572,31 @@ func (l *launch) proceed(cmd command, env []string) error {
 	}
 	id.finish(p)
 	return unix.Sendmsg(l.sock, make([]byte, 8), unix.UnixRights(fds...), nil, unix.MSG_NOSIGNAL)
+}
+
+// ownNull opens the container's /dev/null if one of the standard descriptors is
+// the host's, which lies on a mount that the container does not have: then it
+// could not be checkpointed. Without one of its own, the host's stays.
+func (l *launch) ownNull() int {
+	if !isNull(0) && !isNull(1) && !isNull(2) {
+		return -1
+	}
+	fd, err := l.root.open("/dev/null", unix.O_RDWR|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return -1
+	}
+	if !isNull(fd) {
+		unix.Close(fd)
+		return -1
+	}
+	// O_NONBLOCK was in case it is a fifo.
+	unix.SetNonblock(fd, false) //nolint:errcheck // null never blocks
+	return fd
+}
+
+func isNull(fd int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(1, 3)
 }
 
 // awaitStart adds the steps with which the init tells that it is ready and

@@ -107,6 +107,11 @@
 // mknod (devicefilter.go), attached beside others that the cgroup may have, and
 // replaced in one step by Update.
 //
+// # Checkpoint and restore
+//
+// Checkpoint and restore are runtime/checkpoint's, which makes a container of
+// CRIU's processes by Revive.
+//
 // # Safety
 //
 // No path of the container is ever resolved as a string: rootfs.open asks the

@@ -9,9 +9,9 @@ const whole = true
 func wholeVerb(name string) verb {
 	switch name {
 	case "checkpoint":
-		return checkpoint
+		return checkpointContainer
 	case "restore":
-		return restore
+		return restoreContainer
 	}
 	return nil
 }

@@ -130,11 +130,41 @@ OPTIONS:
 		return "\n"
 	case "update":
 		return updateHelp
-	case "checkpoint", "restore":
-		return "[options] <container-id>\n"
+	case "checkpoint":
+		return "[options] <container-id>\n\nOPTIONS:" + criuHelp + `   --leave-running           leave the process running after checkpointing
+   --tcp-skip-in-flight      skip in-flight TCP connections
+   --parent-path value       path of the previous image, relative to the image path
+   --pre-dump                dump the container's memory only, and leave it running
+   --page-server value       ADDRESS:PORT of the page server
+   --status-fd value         descriptor that a zero is written to once pages can be had (with --lazy-pages)
+`
+	case "restore":
+		return "[options] <container-id>\n\nOPTIONS:" + criuHelp + `   --bundle value, -b value  path to the root of the bundle directory, defaults to the current directory
+   --detach, -d              detach from the container's process
+   --pid-file value          file to write the process id to
+   --console-socket value    path to an AF_UNIX socket which will receive the master end of the console's pseudoterminal
+   --no-subreaper            ignored: the container's init is a child of this process
+   --no-pivot                ignored: criu has a way of its own
+   --lsm-profile value       LSM profile of the restored processes, TYPE:NAME
+   --lsm-mount-context value LSM mount context of the restored mounts
+`
 	}
 	return ""
 }
+
+const criuHelp = `
+   --image-path value        directory of the image, defaults to ./checkpoint
+   --work-path value         directory for work files and logs, defaults to the image's
+   --tcp-established         allow open TCP connections
+   --ext-unix-sk             allow external unix sockets
+   --link-remap              allow open files that have been removed or have another name
+   --shell-job               allow shell jobs
+   --lazy-pages              transfer memory when it is needed
+   --file-locks              handle file locks
+   --manage-cgroups-mode value  soft (default), full, strict or ignore
+   --empty-ns value          leave a namespace's content out (network)
+   --auto-dedup              drop pages from the image's parents that are here again
+`
 
 const updateHelp = `[options] <container-id>
 

@@ -328,8 +328,7 @@ func TestCheckpointRootAndUsers(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var f *freezable
-			f = newFreezable(t, nil, `cd /; i=0; while :; do i=$((i+1)); echo $i >/tmp/count; echo $i >/kept; sleep 0.1; done`)
+			f := newFreezable(t, nil, `cd /; i=0; while :; do i=$((i+1)); echo $i >/tmp/count; echo $i >/kept; sleep 0.1; done`)
 			f.id = "checkpoint-" + name
 			f.config(func(c map[string]any) { edit(f.dir, c) }, `cd /; i=0; while :; do i=$((i+1)); echo $i >/tmp/count; echo $i >/kept; sleep 0.1; done`)
 			if name == "users" {

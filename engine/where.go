@@ -27,9 +27,12 @@ func (p *place) running() bool {
 	return p.status.Active == "activating" || p.status.Active == "deactivating"
 }
 
-// ending says that the shim has noted an end, and systemd has still to do with
-// the unit: it may be over then, or be started again.
-func (p *place) ending() bool { return p.running() && p.state() == container.Exited }
+// ending says that the shim has noted an end, or on a full disk could not and
+// has removed the note of the start, and systemd has still to do with the unit:
+// it may be over then, or be started again.
+func (p *place) ending() bool {
+	return p.running() && (p.state() == container.Exited || p.state() == container.Created && p.status.Active != "activating")
+}
 
 // unitPatterns match every unit of a container, of either door.
 var unitPatterns = []string{"berth-*.service", "container@*.service"}

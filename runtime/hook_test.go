@@ -184,3 +184,21 @@ func TestHooksRefused(t *testing.T) {
 		}
 	}
 }
+
+// Hooks of create come when all is mounted and nothing is read-only or masked
+// yet: what they put into the root stays in sight.
+func TestHooksFindTheRoot(t *testing.T) {
+	const state = `state=$(cat); field() { echo "$state" | sed "s/.*\"$1\": *\"*\([^,\"}]*\).*/\1/"; }; root=$(field bundle)/rootfs; `
+	each(t, func(t *testing.T, s *subject) {
+		s.differs(t, "prestart hooks come before the mounts", "crun")
+		b := bundle(t, func(c *specs.Spec) {
+			c.Root.Readonly = true
+			c.Hooks = &specs.Hooks{
+				//lint:ignore SA1019 engines still use prestart
+				Prestart:        []specs.Hook{hookScript(state + "nsenter -t $(field pid) -m touch $root/dev/hooked")},
+				CreateContainer: []specs.Hook{hookScript(state + "touch $root/made")},
+			}
+		}, "ls", "/dev/hooked", "/made")
+		s.run(t, "run", "--bundle", b, s.id(t)).want(t, "/dev/hooked\n/made")
+	})
+}

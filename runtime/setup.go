@@ -61,10 +61,6 @@ func (l *launch) setUp(first uint64) (err error) {
 	if err := l.moveDevices(); err != nil {
 		return err
 	}
-	l.hooked = true
-	if err := l.hostHooks(); err != nil {
-		return err
-	}
 	if err := l.enterOthers(); err != nil {
 		return err
 	}
@@ -79,11 +75,6 @@ func (l *launch) setUp(first uint64) (err error) {
 	}
 	if err := l.fill(); err != nil {
 		return err
-	}
-	if h := l.spec.Hooks; h != nil {
-		if err := runHooks(l.ctx, "createContainer", h.CreateContainer, l.created()); err != nil {
-			return err
-		}
 	}
 	p := l.spec.Process
 	cmd, err := l.root.lookup(p)
@@ -374,9 +365,6 @@ func (l *launch) fill() error {
 			return err
 		}
 	}
-	if err := l.sysctls(); err != nil {
-		return err
-	}
 	user := l.ns.all()&unix.CLONE_NEWUSER != 0
 	if !hostDev(l.mounts) {
 		if err := setupDev(l.root, l.spec.Linux.Devices, user); err != nil {
@@ -388,6 +376,12 @@ func (l *launch) fill() error {
 			return err
 		}
 	}
+	if err := l.createHooks(); err != nil {
+		return err
+	}
+	if err := l.sysctls(); err != nil {
+		return err
+	}
 	if err := readonlyPaths(l.root, l.spec.Linux.ReadonlyPaths); err != nil {
 		return err
 	}
@@ -398,6 +392,20 @@ func (l *launch) fill() error {
 		if err := setattr(l.root.fd, false, attrs{set: unix.MOUNT_ATTR_RDONLY}, 0); err != nil {
 			return fmt.Errorf("make root read-only: %w", err)
 		}
+	}
+	return nil
+}
+
+// createHooks runs the hooks of create. Hooks mount things into the root, make
+// files in it, and make network devices that sysctls are about: all mounts are
+// there, nothing is read-only or masked yet, and sysctls come after.
+func (l *launch) createHooks() error {
+	l.hooked = true
+	if err := l.hostHooks(); err != nil {
+		return err
+	}
+	if h := l.spec.Hooks; h != nil {
+		return runHooks(l.ctx, "createContainer", h.CreateContainer, l.created())
 	}
 	return nil
 }
@@ -418,9 +426,9 @@ func (l *launch) makeTrees() error {
 		case m.opt.remount:
 		case m.opt.bind:
 			err = m.openSource()
-		case m.long():
 		case m.child:
 			m.fd, err = l.receiveTree()
+		case m.long():
 		case !user:
 			m.fd, err = m.make()
 		}
@@ -453,7 +461,7 @@ func (l *launch) mount(m *mount) error {
 		}
 		return nil
 	}
-	if m.long() {
+	if m.long() && !m.child {
 		return l.mountLong(m)
 	}
 	if m.fd < 0 { // makeTrees has left it

@@ -42,13 +42,14 @@ install: build ## everything below DESTDIR/PREFIX
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/berth \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/systemd/system-generators \
 		$(DESTDIR)$(PREFIX)/lib/tmpfiles.d $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
-		$(DESTDIR)$(PREFIX)/share/doc/berth
+		$(DESTDIR)$(PREFIX)/share/doc/berth $(DESTDIR)$(PREFIX)/share/berth/apparmor
 	install -m 755 bin/berth $(DESTDIR)$(PREFIX)/bin/berth
 	install -m 755 $(addprefix bin/,$(LIBEXEC)) $(DESTDIR)$(PREFIX)/libexec/berth/
 	install -m 755 bin/berth-generator $(DESTDIR)$(PREFIX)/lib/systemd/system-generators/berth-generator
 	for u in contrib/systemd/*; do sed 's,@PREFIX@,$(PREFIX),g' $$u \
 		>$(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$u) || exit 1; done
 	install -m 644 contrib/tmpfiles.d/berth.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/berth.conf
+	install -m 644 contrib/apparmor.d/berth-default $(DESTDIR)$(PREFIX)/share/berth/apparmor/berth-default
 	install -m 644 contrib/completions/berth.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/berth
 	install -m 644 README.md ARCHITECTURE.md LICENSE $(DESTDIR)$(PREFIX)/share/doc/berth/
 

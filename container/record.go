@@ -27,10 +27,13 @@ type Record struct {
 	Rootfs  Rootfs   `json:"rootfs"`
 	Runtime Runtime  `json:"runtime"`
 
-	Terminal    bool              `json:"terminal,omitempty"`
-	OpenStdin   bool              `json:"openStdin,omitempty"`
-	AutoRemove  bool              `json:"autoRemove,omitempty"`
-	Up          bool              `json:"up,omitempty"` // a start needs the engine first: berth-hook up
+	Terminal   bool `json:"terminal,omitempty"`
+	OpenStdin  bool `json:"openStdin,omitempty"`
+	AutoRemove bool `json:"autoRemove,omitempty"`
+	Up         bool `json:"up,omitempty"` // a start needs the engine first: berth-hook up
+	// AppArmor is the profile that was asked for, or "unconfined". Empty: berth's
+	// own, at each start where the kernel has AppArmor and the profile can be had.
+	AppArmor    string            `json:"appArmor,omitempty"`
 	StopSignal  int               `json:"stopSignal"`
 	StopTimeout time.Duration     `json:"stopTimeout"`
 	Restart     RestartPolicy     `json:"restart,omitzero"`
@@ -108,6 +111,23 @@ func SetCgroup(config []byte, path string) ([]byte, error) {
 		return nil, fmt.Errorf("set cgroup of container: %w", err)
 	}
 	return slices.Concat(config[:i], []byte(field), value, config[i+len(old):]), nil
+}
+
+// SetAppArmor returns a stored config.json with the profile of the container's
+// process in it. A stored one has none: whether this kernel has AppArmor is known
+// at the start. Before the process there is nothing but the version.
+func SetAppArmor(config []byte, profile string) ([]byte, error) {
+	const field = `"process":{`
+	i := bytes.Index(config, []byte(field))
+	if i < 0 {
+		return nil, errors.New("set AppArmor profile of container: config.json has no place for it")
+	}
+	i += len(field)
+	value, err := json.Marshal(profile)
+	if err != nil {
+		return nil, fmt.Errorf("set AppArmor profile of container: %w", err)
+	}
+	return slices.Concat(config[:i], []byte(`"apparmorProfile":`), value, []byte(","), config[i:]), nil
 }
 
 // ContainerCgroup and ShimCgroup are the two leaves below a unit's cgroup.

@@ -164,6 +164,7 @@ func decodeStarting(data []byte, r *Record) error {
 		OpenStdin   bool
 		AutoRemove  bool
 		Up          bool
+		AppArmor    string
 		StopSignal  int
 		StopTimeout time.Duration
 		Restart     RestartPolicy
@@ -174,7 +175,7 @@ func decodeStarting(data []byte, r *Record) error {
 	*r = Record{
 		Version: p.Version, ID: p.ID, Name: p.Name, Created: p.Created, Image: p.Image, Command: p.Command,
 		Rootfs: p.Rootfs, Runtime: p.Runtime, Terminal: p.Terminal, OpenStdin: p.OpenStdin, AutoRemove: p.AutoRemove,
-		Up: p.Up, StopSignal: p.StopSignal, StopTimeout: p.StopTimeout, Restart: p.Restart, Log: p.Log,
+		Up: p.Up, AppArmor: p.AppArmor, StopSignal: p.StopSignal, StopTimeout: p.StopTimeout, Restart: p.Restart, Log: p.Log,
 		Spec: Spec{Resources: p.Spec.Resources},
 	}
 	return err

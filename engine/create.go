@@ -222,6 +222,12 @@ func resolveRun(h *Host, spec *container.Spec, r *container.Record, image *ispec
 	if r.Runtime, err = findRuntime(h, spec.Runtime); err != nil {
 		return err
 	}
+	if r.AppArmor, err = bundle.AppArmor(spec); err != nil {
+		return err
+	}
+	if err := checkAppArmor(r); err != nil {
+		return err
+	}
 	stop := spec.StopSignal
 	if stop == "" {
 		stop = image.StopSignal

@@ -132,9 +132,13 @@ func execProcess(h *Host, r *container.Record, e *ExecSpec) (json.RawMessage, er
 	return json.Marshal(p)
 }
 
-// configProcess is the process object of the container's OCI configuration.
+// configProcess is the process object of the container's OCI configuration: of
+// the run's, which has its AppArmor profile, if there is one.
 func configProcess(h *Host, r *container.Record) (*specs.Process, error) {
-	data, err := os.ReadFile(filepath.Join(h.Containers.Dir(r.ID), container.ConfigFile))
+	data, err := os.ReadFile(filepath.Join(h.Containers.RunDir(r.ID), container.ConfigFile))
+	if errors.Is(err, os.ErrNotExist) {
+		data, err = os.ReadFile(filepath.Join(h.Containers.Dir(r.ID), container.ConfigFile))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -15,12 +15,15 @@ import (
 	"github.com/berthrun/berth/internal/ocijson"
 )
 
-// Up is the engine's work before each start of a container that needs any
-// (Record.Up): the namespaces and files that it shares with other containers are
-// those of their current runs.
+// Up is the engine's work before each start of a container that needs any: the
+// AppArmor profile is loaded, and the namespaces and files that it shares with
+// other containers (Record.Up) are those of their current runs.
 func Up(ctx context.Context, h *Host, name string) error {
 	r, err := h.Containers.Load(name)
 	if err != nil {
+		return err
+	}
+	if err := loadAppArmor(ctx, h, r); err != nil {
 		return err
 	}
 	join, err := joinPaths(h, &r.Spec)

@@ -39,6 +39,8 @@ type HostInfo struct {
 	Stopped        int
 	Images         int
 	Insecure       []string
+	// SecurityOptions are what confines a container that asks for nothing.
+	SecurityOptions []string
 }
 
 // Info describes this machine as berth sees it.
@@ -48,6 +50,7 @@ func Info(ctx context.Context, h *Host) (*HostInfo, error) {
 		Runtime: h.Config.Runtime, Runtimes: h.Config.Runtimes, LogDriver: h.Config.LogDriver,
 		Root: h.Config.Root, Run: h.Config.Run, Insecure: h.Config.Insecure,
 	}
+	i.SecurityOptions = securityOptions()
 	i.Hostname, _ = os.Hostname()
 	i.OS = prettyOS()
 	i.MemTotal = memTotal()

@@ -30,6 +30,7 @@ type Details struct {
 	Driver          string
 	Platform        string
 	OCIRuntime      string
+	AppArmorProfile string
 	Unit            string // of systemd, that the container runs in or ran in last
 	Mounts          []DetailsMount
 	Config          DetailsConfig
@@ -158,7 +159,8 @@ func Inspect(ctx context.Context, h *Host, name string) (*Details, error) {
 		State: details(p), Image: r.Image.ID, ImageName: r.Image.Name, ImageDigest: r.Image.Digest,
 		ResolvConfPath: dir + container.ResolvFile, HostnamePath: dir + container.HostnameFile, HostsPath: dir + container.HostsFile,
 		Name: r.Name, Driver: "overlay", Platform: "linux", OCIRuntime: r.Runtime.Name, Unit: p.unit,
-		Mounts: detailsMounts(r), Config: detailsConfig(r, process), HostConfig: detailsHost(r),
+		AppArmorProfile: appArmorOf(r, p.running(), process.ApparmorProfile),
+		Mounts:          detailsMounts(r), Config: detailsConfig(r, process), HostConfig: detailsHost(r),
 		NetworkSettings: DetailsNetwork{Ports: map[string]any{}, Networks: map[string]any{}},
 		GraphDriver:     detailsGraph(dir, r),
 	}

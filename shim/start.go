@@ -29,12 +29,16 @@ const (
 
 // coldStart makes and starts the container.
 func (s *shim) coldStart(in *notify.Inherited) error {
-	if s.rec.Up {
+	profile, load, err := s.appArmor()
+	if err != nil {
+		return err
+	}
+	if s.rec.Up || load {
 		if err := s.hookUp(); err != nil {
 			return err
 		}
 	}
-	if err := s.makeBundle(); err != nil {
+	if err := s.makeBundle(profile); err != nil {
 		return err
 	}
 	s.keepCrash()
@@ -97,7 +101,7 @@ func (s *shim) hookUp() error {
 }
 
 // makeBundle makes the run's directory, which is the OCI bundle.
-func (s *shim) makeBundle() error {
+func (s *shim) makeBundle(profile string) error {
 	s.oci.removeLeftovers(s.rec.ID)
 	s.clearRunDir()
 	if err := os.MkdirAll(filepath.Join(s.dir, container.RootfsDir), 0o700); err != nil {
@@ -110,6 +114,11 @@ func (s *shim) makeBundle() error {
 	leaf := filepath.Join(s.unit.cgroup, container.ContainerCgroup)
 	if config, err = container.SetCgroup(config, leaf); err != nil {
 		return fmt.Errorf("make bundle: %w", err)
+	}
+	if profile != "" {
+		if config, err = container.SetAppArmor(config, profile); err != nil {
+			return fmt.Errorf("make bundle: %w", err)
+		}
 	}
 	if err := os.WriteFile(filepath.Join(s.dir, "config.json"), config, 0o600); err != nil {
 		return fmt.Errorf("make bundle: %w", err)

@@ -51,6 +51,7 @@ func (c *call) printInfo(i *engine.HostInfo) error {
 		{"Memory", humanSize(i.MemTotal)},
 		{"Cgroups", i.CgroupVersion + ", controllers: " + orNone(strings.Join(i.Controllers, " "))},
 		{"Runtime", i.Runtime + " (" + i.Runtimes[i.Runtime] + ")"},
+		{"Security", strings.Join(i.SecurityOptions, " ")},
 		{"Log driver", i.LogDriver},
 		{"Root", i.Root},
 		{"Run", i.Run},

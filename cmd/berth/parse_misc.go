@@ -317,8 +317,12 @@ func (e environment) securityOpt(s string) (string, error) {
 	}
 	key, value, _ := strings.Cut(s, "=")
 	switch key {
-	case "no-new-privileges", "label", "apparmor", "mask", "unmask", "systempaths":
+	case "no-new-privileges", "label", "mask", "unmask", "systempaths":
 		return s, nil
+	case "apparmor":
+		if value != "" {
+			return s, nil
+		}
 	case "seccomp":
 		if value == "" {
 			break

@@ -330,7 +330,8 @@ func TestParseWords(t *testing.T) {
 		{"security-opt", env.securityOpt, map[string]string{
 			"seccomp=unconfined": "", "seccomp:unconfined": "seccomp=unconfined", "seccomp=p.json": "seccomp=/home/p.json",
 			"seccomp=/p.json": "", "no-new-privileges": "", "no-new-privileges:true": "no-new-privileges=true", "mask=/proc/x:/sys": "",
-		}, []string{"", "bogus", "seccomp", "seccomp="}},
+			"apparmor=unconfined": "", "apparmor:mine": "apparmor=mine",
+		}, []string{"", "bogus", "seccomp", "seccomp=", "apparmor", "apparmor="}},
 	} {
 		for s, want := range tt.good {
 			if want == "" {

@@ -55,7 +55,7 @@ func specFlags() []cli.Flag {
 		boolean("rm", "remove the container when it has ended"),
 		rootfsFlag(),
 		str("runtime", "OCI runtime: a name from berth.conf or a path", "NAME"),
-		strs("security-opt", "seccomp=FILE, seccomp=unconfined, no-new-privileges, mask=PATH, unmask=PATH", "OPTION"),
+		strs("security-opt", "seccomp=FILE, seccomp=unconfined, apparmor=PROFILE, no-new-privileges, mask=PATH, unmask=PATH", "OPTION"),
 		str("shm-size", "size of /dev/shm (default 64m)", "SIZE"),
 		str("slice cgroup-parent", "systemd slice that the unit is in (default machine-berth.slice)", "SLICE"),
 		str("stop-signal", "signal that asks the container to stop", "SIGNAL"),

@@ -7,12 +7,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/moby/profiles/seccomp"
 	ispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/berthrun/berth/container"
+	"github.com/berthrun/berth/internal/apparmor"
 )
 
 // Input is what a bundle is made from.
@@ -292,6 +294,7 @@ func checkSysctl(s *container.Spec, name string) error {
 type security struct {
 	noNewPrivileges bool
 	profile         string // "", "unconfined" or the file of a seccomp profile
+	apparmor        string // "", "unconfined" or the name of an AppArmor profile
 	mask, unmask    []string
 	unmaskAll       bool
 }
@@ -352,15 +355,33 @@ func parseSecurity(opts []string) (*security, error) {
 				return nil, fmt.Errorf("security-opt %q: must be systempaths=unconfined", o)
 			}
 			sec.unmaskAll = true
-		case "apparmor", "label":
-			if value != "unconfined" && value != "disable" {
-				return nil, fmt.Errorf("security-opt %q: not supported yet: only %s=%s is", o, key, map[string]string{"apparmor": "unconfined", "label": "disable"}[key])
+		case "apparmor":
+			if value == "" || strings.ContainsFunc(value, unicode.IsControl) {
+				return nil, fmt.Errorf("security-opt %q: must be apparmor=unconfined or apparmor=PROFILE", o)
+			}
+			sec.apparmor = value
+		case "label":
+			if value != "disable" {
+				return nil, fmt.Errorf("security-opt %q: not supported yet: only label=disable is", o)
 			}
 		default:
-			return nil, fmt.Errorf("security-opt %q: unknown: must be no-new-privileges, seccomp=, mask=, unmask= or systempaths=unconfined", o)
+			return nil, fmt.Errorf("security-opt %q: unknown: must be no-new-privileges, apparmor=, seccomp=, mask=, unmask= or systempaths=unconfined", o)
 		}
 	}
 	return sec, nil
+}
+
+// AppArmor is the profile that spec asks for, "unconfined", or "" where the
+// default is meant. It is for the record: Config leaves it out.
+func AppArmor(s *container.Spec) (string, error) {
+	sec, err := parseSecurity(s.SecurityOpt)
+	if err != nil {
+		return "", err
+	}
+	if s.Privileged && sec.apparmor == "" {
+		return apparmor.Unconfined, nil // a profile that was asked for holds all the same
+	}
+	return sec.apparmor, nil
 }
 
 // hide returns the paths that --security-opt unmask= leaves hidden.

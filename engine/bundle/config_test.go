@@ -369,7 +369,9 @@ func TestBadSpecs(t *testing.T) {
 		`sysctl "net.ipv4.ip_forward"`:   {Network: "host", Sysctls: map[string]string{"net.ipv4.ip_forward": "1"}},
 		`sysctl "kernel/sem"`:            {IPC: "host", Sysctls: map[string]string{"kernel/sem": "1"}},
 		`sysctl ""`:                      {Sysctls: map[string]string{"": "1"}},
-		`"apparmor=x"`:                   {SecurityOpt: []string{"apparmor=x"}},
+		`"apparmor="`:                    {SecurityOpt: []string{"apparmor="}},
+		`"apparmor=a\nb"`:                {SecurityOpt: []string{"apparmor=a\nb"}},
+		`"label=x"`:                      {SecurityOpt: []string{"label=x"}},
 		`"fly=high"`:                     {SecurityOpt: []string{"fly=high"}},
 		`""`:                             {SecurityOpt: []string{""}},
 		"seccomp profile: open /missing": {SecurityOpt: []string{"seccomp=/missing"}},
@@ -421,6 +423,62 @@ func TestSetCgroup(t *testing.T) {
 	}
 	if _, err := container.SetCgroup([]byte(`{"linux":{}}`), "/x"); err == nil {
 		t.Error("a configuration without the place for it is taken")
+	}
+}
+
+// The profile is the process's, and changes nothing else.
+func TestSetAppArmor(t *testing.T) {
+	const place = `"process":{`
+	for _, s := range []*container.Spec{
+		{Env: []string{"A=" + place}, Annotations: map[string]string{"process": place}},
+		{TTY: true, Hostname: "process", Args: []string{place}},
+	} {
+		c := testConfig(t, s)
+		data, err := ocijson.Encode(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, profile := range []string{"berth-default", `a "b" \ (c)`} {
+			set, err := container.SetAppArmor(data, profile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got specs.Spec
+			if err := json.Unmarshal(set, &got); err != nil {
+				t.Fatal(err)
+			}
+			want := *c
+			process := *c.Process
+			process.ApparmorProfile = profile
+			want.Process = &process
+			if diff := cmp.Diff(&want, &got, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		}
+	}
+	if _, err := container.SetAppArmor([]byte(`{"linux":{}}`), "x"); err == nil {
+		t.Error("a configuration without the place for it is taken")
+	}
+}
+
+func TestAppArmor(t *testing.T) {
+	for _, tt := range []struct {
+		spec container.Spec
+		want string
+	}{
+		{container.Spec{}, ""},
+		{container.Spec{SecurityOpt: []string{"apparmor=mine"}}, "mine"},
+		{container.Spec{SecurityOpt: []string{"apparmor:mine", "apparmor=other"}}, "other"},
+		{container.Spec{SecurityOpt: []string{"apparmor=unconfined"}}, "unconfined"},
+		{container.Spec{Privileged: true}, "unconfined"},
+		{container.Spec{Privileged: true, SecurityOpt: []string{"apparmor=mine"}}, "mine"},
+	} {
+		if got, err := AppArmor(&tt.spec); got != tt.want || err != nil {
+			t.Errorf("%v, privileged %v: got %q, %v, want %q", tt.spec.SecurityOpt, tt.spec.Privileged, got, err, tt.want)
+		}
+	}
+	if _, err := AppArmor(&container.Spec{SecurityOpt: []string{"apparmor="}}); err == nil {
+		t.Error("a profile without a name is taken")
 	}
 }
 

@@ -23,10 +23,10 @@ func Lane(t testing.TB) Env {
 	}
 	kind := strings.TrimRight(name, "0123456789")
 	version, err := strconv.Atoi(name[len(kind):])
-	if err != nil || kind != "box" && kind != "vm" {
+	if err != nil || kind != "box" && kind != "vm" && kind != "vmfull" {
 		t.Fatalf("bad BERTH_LANE %q", name)
 	}
-	return Env{Name: name, VM: kind == "vm", Systemd: version}
+	return Env{Name: name, VM: kind != "box", Systemd: version}
 }
 
 // Product is Lane for tests of the product itself.

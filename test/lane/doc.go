@@ -1,6 +1,6 @@
 // Lane runs the tests of test/e2e in boxes and VMs.
 //
-//	lane [flags] LANE...      LANE is box252, box257, vm252, vm257, or all
+//	lane [flags] LANE...      LANE is box252, box257, vm252, vm257, vmfull257, or all (but vmfull257)
 //
 // For each lane it boots a tree with that version of systemd, the registries and their images, the product (a tree
 // that make install filled) and the compiled tests as layers; runs the tests; and ends the box or VM. The result of a

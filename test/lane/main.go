@@ -26,6 +26,8 @@ var places = map[string]place{
 	"box257": {"box", "trixie"},
 	"vm252":  {"vm", "vm-bookworm"},
 	"vm257":  {"vm", "vm-trixie"},
+	// Debian's full kernel, and what loads AppArmor profiles; not one of "all".
+	"vmfull257": {"vm", "vm-trixie-full"},
 }
 
 // allLanes is the order of "all": the quick ones first.

@@ -147,8 +147,9 @@
 // a file system that cannot be mapped. SELinux and resctrl have been run by nobody
 // yet. A time namespace belongs to the runtime's user namespace, and
 // startContainer hooks see the host's clocks in a start of its own: a process of
-// several threads cannot join one. Nothing loads AppArmor profiles. SPEC.md says of
-// every field where it is done.
+// several threads cannot join one. It loads no AppArmor profile: berth's own is
+// loaded by the engine, before the runtime is executed. SPEC.md says of every
+// field where it is done.
 //
 // It needs Linux 5.15 (mount_setattr, openat2, clone3 into a cgroup, cgroup.kill)
 // on amd64 or arm64.

@@ -91,3 +91,45 @@ exit 0`
 		}
 	}
 }
+
+// Where the default cannot be had: without a parser a container runs without it,
+// unless it asks for it by name; with a profile that is none it does not run.
+func TestAppArmorWithoutProfile(t *testing.T) {
+	needAppArmor(t)
+	h := product(t)
+	h.pull(busybox)
+	const parser, own = "/usr/sbin/apparmor_parser", "/etc/apparmor.d/berth-default"
+	show := []string{busybox, "sh", "-c", whichProfile}
+	run := func(args ...string) []string { return append([]string{"run", "--rm"}, args...) }
+
+	h.unloadAppArmor()
+	write(t, own, "profile berth-default {\n  nonsense\n}\n")
+	t.Cleanup(func() { os.Remove(own) })
+	h.refuse(125, []string{"load AppArmor profile berth-default"}, run(show...)...)
+	h.want(0, "unconfined\n", run(append([]string{"--security-opt", "apparmor=unconfined"}, show...)...)...)
+	write(t, own, "profile berth-default flags=(attach_disconnected,complain) {\n  file,\n}\n")
+	h.want(0, "berth-default (complain)\n", run(show...)...) // the administrator's own
+	if err := os.Remove(own); err != nil {
+		t.Fatal(err)
+	}
+
+	h.unloadAppArmor()
+	if err := os.Rename(parser, parser+".away"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.Rename(parser+".away", parser) })
+	h.want(0, "unconfined\n", run(show...)...)
+	h.refuse(125, []string{"berth-default", "loaded"}, run(append([]string{"--security-opt", "apparmor=berth-default"}, show...)...)...)
+}
+
+// Those outside can signal a confined process, and it its own kind.
+func TestAppArmorSignals(t *testing.T) {
+	needAppArmor(t)
+	h := product(t)
+	h.pull(busybox)
+	h.ok("run", "-d", "--name", "web", busybox, "sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.1; done")
+	h.ok("stop", "-t", "30", "web")
+	h.want(0, "7\n", "inspect", "--format", "{{.State.ExitCode}}", "web")
+	h.ok("rm", "web")
+	h.want(0, "143\n", "run", "--rm", busybox, "sh", "-c", "sleep 100 & kill -TERM $!; wait $!; echo $?")
+}

@@ -199,6 +199,18 @@ func (f *freezable) grows(path string, n int) int {
 	return 0
 }
 
+// appears waits for a file.
+func (f *freezable) appears(path string) {
+	f.Helper()
+	for range 400 {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	f.Fatalf("there is no %s", path)
+}
+
 func (f *freezable) state() (st struct {
 	Status string
 	Pid    int
@@ -296,9 +308,10 @@ func TestCheckpointLeavesRunning(t *testing.T) {
 	// Back to where it was, in the foreground.
 	ended := make(chan int)
 	go func() {
-		_, status := f.run("restore", "--bundle", f.dir, "--image-path", f.dir+"/image", f.id)
+		_, status := f.run("restore", "--bundle", f.dir, "--image-path", f.dir+"/image", "--pid-file", f.dir+"/pid", f.id)
 		ended <- status
 	}()
+	f.appears(f.dir + "/pid") // until then a kill is the restore's failure
 	if n := f.grows("/tmp/count", 0); n > 20 {
 		t.Errorf("the count is %d", n)
 	}

@@ -115,7 +115,8 @@ func SetCgroup(config []byte, path string) ([]byte, error) {
 
 // SetAppArmor returns a stored config.json with the profile of the container's
 // process in it. A stored one has none: whether this kernel has AppArmor is known
-// at the start. Before the process there is nothing but the version.
+// at the start. No string in it can look like the place, since quotes in strings
+// are escaped.
 func SetAppArmor(config []byte, profile string) ([]byte, error) {
 	const field = `"process":{`
 	i := bytes.Index(config, []byte(field))
